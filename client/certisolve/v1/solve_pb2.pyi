@@ -146,6 +146,24 @@ class SolveReply(google.protobuf.message.Message):
         def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
         def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
+    @typing.final
+    class AxesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> global___AxisNames: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: global___AxisNames | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     FIELDS_FIELD_NUMBER: builtins.int
     T_FIELD_NUMBER: builtins.int
     COORDS_FIELD_NUMBER: builtins.int
@@ -154,6 +172,7 @@ class SolveReply(google.protobuf.message.Message):
     TIMINGS_FIELD_NUMBER: builtins.int
     BATCH_SIZE_FIELD_NUMBER: builtins.int
     MODEL_FIELD_NUMBER: builtins.int
+    AXES_FIELD_NUMBER: builtins.int
     status: builtins.str
     """`ok`, or what kept the solver from finishing."""
     batch_size: builtins.int
@@ -172,6 +191,10 @@ class SolveReply(google.protobuf.message.Message):
     def timings(self) -> global___Timings: ...
     @property
     def model(self) -> certisolve.v1.model_pb2.ModelRef: ...
+    @property
+    def axes(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, global___AxisNames]:
+        """Axis names of every field, in the order of its shape."""
+
     def __init__(
         self,
         *,
@@ -183,11 +206,28 @@ class SolveReply(google.protobuf.message.Message):
         timings: global___Timings | None = ...,
         batch_size: builtins.int = ...,
         model: certisolve.v1.model_pb2.ModelRef | None = ...,
+        axes: collections.abc.Mapping[builtins.str, global___AxisNames] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["diagnostics", b"diagnostics", "model", b"model", "timings", b"timings"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "coords", b"coords", "diagnostics", b"diagnostics", "fields", b"fields", "model", b"model", "status", b"status", "t", b"t", "timings", b"timings"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["axes", b"axes", "batch_size", b"batch_size", "coords", b"coords", "diagnostics", b"diagnostics", "fields", b"fields", "model", b"model", "status", b"status", "t", b"t", "timings", b"timings"]) -> None: ...
 
 global___SolveReply = SolveReply
+
+@typing.final
+class AxisNames(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: builtins.int
+    @property
+    def names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        names: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["names", b"names"]) -> None: ...
+
+global___AxisNames = AxisNames
 
 @typing.final
 class Diagnostics(google.protobuf.message.Message):
