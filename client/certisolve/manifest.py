@@ -247,7 +247,8 @@ class Manifest:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     def _check_axes(self) -> None:
-        names = [spec.name for spec in (*self.inputs, *self.outputs, *self.parameters)]
+        names = [spec.name for spec in (*self.inputs, *self.outputs)]
+        names += [spec.name for spec in self.parameters]
         if len(set(names)) < len(names):
             raise ManifestError("inputs, outputs, parameters: a name occurs twice")
         for spec in (*self.inputs, *self.outputs):

@@ -67,10 +67,14 @@ def to_bytes(array: NDArray[Any]) -> bytes | memoryview:
     """The little-endian C-order bytes of an array; a view where its layout allows one."""
     if array.size == 0:
         return b""
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
+    return (
+        np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
+    )
 
 
-def from_bytes(field: str, dtype: str, shape: Sequence[int], data: bytes | memoryview) -> NDArray[Any]:
+def from_bytes(
+    field: str, dtype: str, shape: Sequence[int], data: bytes | memoryview
+) -> NDArray[Any]:
     """A read-only array over `data`.
 
     Args:
