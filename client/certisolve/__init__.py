@@ -1,0 +1,83 @@
+"""Typed client of certisolve: fields and their error bars from trained surrogates of PDEs.
+
+from certisolve import Client
+
+with Client("http://127.0.0.1:8000") as client:
+solution = client.solve("burgers1d-fno", {"u0": u0})
+"""
+
+from ._calls import Call as Call
+from ._calls import Reply as Reply
+from ._client import AsyncClient as AsyncClient
+from ._client import Client as Client
+from ._clock import Clock as Clock
+from ._errors import Cancelled as Cancelled
+from ._errors import CertisolveError as CertisolveError
+from ._errors import ConnectionFailed as ConnectionFailed
+from ._errors import DeadlineExceeded as DeadlineExceeded
+from ._errors import InternalServerError as InternalServerError
+from ._errors import InvalidReply as InvalidReply
+from ._errors import InvalidRequest as InvalidRequest
+from ._errors import MissingDependency as MissingDependency
+from ._errors import NotFound as NotFound
+from ._errors import Overloaded as Overloaded
+from ._errors import PayloadTooLarge as PayloadTooLarge
+from ._errors import RequestTimeout as RequestTimeout
+from ._errors import ServerError as ServerError
+from ._errors import TransportError as TransportError
+from ._errors import Unavailable as Unavailable
+from ._errors import from_problem as from_problem
+from ._jobs import AsyncJob as AsyncJob
+from ._jobs import Job as Job
+from ._results import Diagnostics as Diagnostics
+from ._results import JobStatus as JobStatus
+from ._results import ModelInfo as ModelInfo
+from ._results import ModelRef as ModelRef
+from ._results import Solution as Solution
+from ._results import Timings as Timings
+from ._retry import RetryPolicy as RetryPolicy
+from ._transports.base import AsyncTransport as AsyncTransport
+from ._transports.base import Transport as Transport
+from ._transports.http import AsyncHttpTransport as AsyncHttpTransport
+from ._transports.http import HttpTransport as HttpTransport
+from ._transports.mock import MockTransport as MockTransport
+from .manifest import Manifest as Manifest
+
+__all__ = [
+    "AsyncClient",
+    "AsyncHttpTransport",
+    "AsyncJob",
+    "AsyncTransport",
+    "Call",
+    "Cancelled",
+    "CertisolveError",
+    "Client",
+    "Clock",
+    "ConnectionFailed",
+    "DeadlineExceeded",
+    "Diagnostics",
+    "HttpTransport",
+    "InternalServerError",
+    "InvalidReply",
+    "InvalidRequest",
+    "Job",
+    "JobStatus",
+    "Manifest",
+    "MissingDependency",
+    "MockTransport",
+    "ModelInfo",
+    "ModelRef",
+    "NotFound",
+    "Overloaded",
+    "PayloadTooLarge",
+    "Reply",
+    "RequestTimeout",
+    "RetryPolicy",
+    "ServerError",
+    "Solution",
+    "Timings",
+    "Transport",
+    "TransportError",
+    "Unavailable",
+    "from_problem",
+]

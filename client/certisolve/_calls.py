@@ -1,0 +1,266 @@
+"""Builds calls and reads replies, without I/O: what both clients and all transports share.
+
+The body of a call or reply is the JSON of the HTTP interface; other transports translate to it.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from ._arrays import Array, Tensor, to_arrays
+from ._decode import decode
+from ._errors import InvalidReply, ServerError, from_problem
+from ._results import Diagnostics, JobStatus, ModelInfo, ModelRef, Solution, Timings
+from .manifest import Manifest
+
+Operation = Literal["models", "model", "solve", "submit_solve", "job", "cancel_job"]
+
+#: Prefix of the tensors in a solve reply that are coordinates.
+COORDS = "coords."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request, before any protocol.
+
+    Attributes:
+        operation: what is asked for.
+        model: name; `model`, `solve` and `submit_solve` only.
+        version: of the model; None for the newest.
+        tensors: the inputs by name.
+        body: what else a solve asks for: `parameters`, `t`, `options`; absent keys mean defaults.
+        timeout_s: seconds left for this attempt; None for no limit.
+        idempotent: whether repeating it after a lost answer does no harm.
+        job_id: `job` and `cancel_job` only.
+        wait_s: how long the server may wait for the job to end before it answers.
+    """
+
+    operation: Operation
+    model: str = ""
+    version: str | None = None
+    tensors: Mapping[str, Array] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict)
+    timeout_s: float | None = None
+    idempotent: bool = True
+    job_id: str = ""
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer, after any protocol.
+
+    Attributes:
+        tensors: fields by name, coordinates as `coords.<axis>`; read-only.
+        body: the JSON of the HTTP interface's reply, or of its safetensors metadata.
+    """
+
+    tensors: Mapping[str, Array]
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class JobReply:
+    """A job as the server last described it.
+
+    Attributes:
+        solution: set when it succeeded and the reply carries the result.
+        problem: set when it failed.
+    """
+
+    id: str
+    status: JobStatus
+    solution: Solution | None = None
+    problem: ServerError | None = None
+
+
+def build_solve(
+    operation: Literal["solve", "submit_solve"],
+    model: str,
+    inputs: Mapping[str, Tensor],
+    *,
+    parameters: Mapping[str, float] | None,
+    t: float | Sequence[float] | Array | None,
+    version: str | None,
+    diagnostics: bool,
+    timeout_s: float | None,
+) -> Call:
+    """The call that computes fields, now or as a job.
+
+    Raises:
+        TypeError: an input is not an array of numbers.
+        ValueError: a parameter, time or timeout is out of its range.
+    """
+    body: dict[str, Any] = {}
+    if parameters:
+        body["parameters"] = {k: _finite(f"parameters.{k}", v) for k, v in parameters.items()}
+    if t is not None:
+        body["t"] = [_finite("t", value) for value in np.atleast_1d(np.asarray(t)).tolist()]
+    if not diagnostics:
+        body["options"] = {"diagnostics": False}
+    return Call(
+        operation=operation,
+        model=_name("model", model),
+        version=version,
+        tensors=to_arrays(inputs),
+        body=body,
+        timeout_s=check_timeout(timeout_s),
+        idempotent=operation == "solve",
+    )
+
+
+def build_models(timeout_s: float | None) -> Call:
+    """The call that lists the models."""
+    return Call(operation="models", timeout_s=timeout_s)
+
+
+def build_model(model: str, version: str | None, timeout_s: float | None) -> Call:
+    """The call that describes one model."""
+    name = _name("model", model)
+    return Call(operation="model", model=name, version=version, timeout_s=timeout_s)
+
+
+def build_job(job_id: str, wait_s: float, timeout_s: float | None) -> Call:
+    """The call that asks where a job stands, answered when it ends or after `wait_s`."""
+    if timeout_s is not None:
+        timeout_s += wait_s
+    return Call(operation="job", job_id=job_id, wait_s=wait_s, timeout_s=timeout_s)
+
+
+def build_cancel_job(job_id: str, timeout_s: float | None) -> Call:
+    """The call that ends a job; on an ended one it does nothing."""
+    return Call(operation="cancel_job", job_id=job_id, timeout_s=timeout_s)
+
+
+def check_timeout(timeout_s: float | None) -> float | None:
+    """`timeout_s`, with infinity as None.
+
+    Raises:
+        ValueError: not positive.
+    """
+    if timeout_s is None or timeout_s == math.inf:
+        return None
+    if not timeout_s > 0:
+        raise ValueError(f"timeout: must be a positive number of seconds, got {timeout_s}")
+    return timeout_s
+
+
+def read_solution(reply: Reply) -> Solution:
+    """The solution in a solve reply.
+
+    Raises:
+        InvalidReply: the reply lacks something.
+    """
+    with _reading("solve"):
+        return _read_solution(reply.tensors, reply.body)
+
+
+def read_models(reply: Reply) -> list[ModelInfo]:
+    """Every model in a listing.
+
+    Raises:
+        InvalidReply: the reply lacks something.
+    """
+    with _reading("models"):
+        return [_read_model(entry) for entry in reply.body["models"]]
+
+
+def read_model(reply: Reply) -> ModelInfo:
+    """The one model described.
+
+    Raises:
+        InvalidReply: the reply lacks something.
+    """
+    with _reading("model"):
+        return _read_model(reply.body)
+
+
+def read_job(reply: Reply) -> JobReply:
+    """Where the job stands.
+
+    Raises:
+        InvalidReply: the reply lacks something.
+    """
+    with _reading("job"):
+        body = reply.body
+        result, problem = body.get("result"), body.get("problem")
+        return JobReply(
+            id=str(body["id"]),
+            status=JobStatus(body["status"]),
+            solution=None if result is None else _read_solution(reply.tensors, result),
+            problem=None if problem is None else read_problem(problem),
+        )
+
+
+def read_problem(
+    problem: Mapping[str, Any], status: int | None = None, retry_after_s: float | None = None
+) -> ServerError:
+    """The exception for a problem document; the arguments fill in for missing members."""
+    asked = problem.get("retry_after_s", retry_after_s)
+    return from_problem(
+        code=str(problem.get("code") or ""),
+        detail=str(problem.get("detail") or problem.get("title") or "no detail given"),
+        field=str(problem.get("field") or ""),
+        retry_after_s=asked if isinstance(asked, int | float) else retry_after_s,
+        status=status,
+    )
+
+
+def _read_solution(tensors: Mapping[str, Array], body: Mapping[str, Any]) -> Solution:
+    axes, timings, model = body["axes"], body["timings_ms"], body["model"]
+    fields = {name: array for name, array in tensors.items() if not name.startswith(COORDS)}
+    t = np.array(body["t"], np.float64)
+    t.flags.writeable = False
+    return Solution(
+        fields=fields,
+        axes={name: tuple(axes[name]) for name in fields},
+        t=t,
+        coords={k[len(COORDS) :]: v for k, v in tensors.items() if k.startswith(COORDS)},
+        status=body["status"],
+        diagnostics=_read_diagnostics(body.get("diagnostics")),
+        timings_ms=Timings(timings["queue"], timings["batch"], timings["compute"]),
+        batch_size=body["batch_size"],
+        model=ModelRef(model["name"], model["version"], model["digest"]),
+    )
+
+
+def _read_diagnostics(body: Mapping[str, Any] | None) -> Diagnostics | None:
+    if body is None:
+        return None
+    return Diagnostics(
+        in_validated_range=body["in_validated_range"],
+        resampled_from=body.get("resampled_from"),
+        expected_error=body.get("expected_error"),
+    )
+
+
+def _read_model(entry: Mapping[str, Any]) -> ModelInfo:
+    # Not strict: a newer server may say more about its models than this release knows.
+    manifest = decode(Manifest, entry["manifest"], strict=False)
+    name, version, digest = entry["name"], entry["version"], entry["digest"]
+    return ModelInfo(name, version, digest, ready=bool(entry["ready"]), manifest=manifest)
+
+
+@contextlib.contextmanager
+def _reading(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidReply(f"the {what} reply is not certisolve's: {error!r}") from error
+
+
+def _finite(field_name: str, value: float) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{field_name}: must be finite, got {number}")
+    return number
+
+
+def _name(field_name: str, value: str) -> str:
+    if not value:
+        raise ValueError(f"{field_name}: must not be empty")
+    return value

@@ -1,0 +1,320 @@
+"""The two doors to a server; every verb is the same with and without `await`."""
+
+import random
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from ._arrays import Array, Tensor
+from ._calls import (
+    Call,
+    Reply,
+    build_model,
+    build_models,
+    build_solve,
+    check_timeout,
+    read_job,
+    read_model,
+    read_models,
+    read_solution,
+)
+from ._clock import Clock, SystemClock
+from ._config import DEFAULT_TIMEOUT_S
+from ._errors import CertisolveError
+from ._jobs import AsyncJob, Job
+from ._results import ModelInfo, Solution
+from ._retry import Attempts, RetryPolicy
+from ._transports.base import AsyncTransport, Transport
+from ._transports.http import AsyncHttpTransport, HttpTransport
+
+
+class Client:
+    """A certisolve server, for blocking code; may be shared by threads.
+
+    Args:
+        url: `http://`, `https://`, `grpc://` or `grpcs://`, host and port.
+        timeout: seconds one call may take in all, retries included; None for no limit.
+        retry: when to try again.
+        transport: carries the calls instead of the one `url` asks for. Closed with the client.
+        clock: time, for tests.
+
+    Example:
+        >>> with Client("http://127.0.0.1:8000") as client:
+        ...     solution = client.solve("burgers1d-fno", {"u0": u0})
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT_S,
+        retry: RetryPolicy | None = None,
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._timeout_s = check_timeout(timeout)
+        self._retry = retry or RetryPolicy()
+        self._transport = transport or _open_transport(url)
+        self._clock = clock or SystemClock()
+
+    def models(self) -> list[ModelInfo]:
+        """Every version of every model on the server."""
+        return read_models(self._send(build_models(self._timeout_s)))
+
+    def model(self, name: str, version: str | None = None) -> ModelInfo:
+        """One version of a model, the newest unless named.
+
+        Raises:
+            NotFound: no such model or version.
+        """
+        return read_model(self._send(build_model(name, version, self._timeout_s)))
+
+    def solve(
+        self,
+        model: str,
+        inputs: Mapping[str, Tensor],
+        *,
+        parameters: Mapping[str, float] | None = None,
+        t: float | Sequence[float] | Array | None = None,
+        version: str | None = None,
+        diagnostics: bool = True,
+        timeout: float | None = None,
+    ) -> Solution:
+        """The fields the model computes from `inputs`.
+
+        Args:
+            model: name of the model.
+            inputs: by the names and with the axes of the manifest: numpy arrays, nested lists,
+                torch tensors or xarray.DataArrays. Float64 and lists are sent as float32, in which
+                the models compute.
+            parameters: scalars of the equation; those left out take their defaults.
+            t: times at which the solution is wanted; None for the manifest's.
+            version: of the model; None for the newest.
+            diagnostics: whether the answer shall say how far it can be trusted.
+            timeout: seconds this call may take in all; None for the client's.
+
+        Raises:
+            TypeError: an input is not an array of numbers.
+            InvalidRequest: the model cannot take this; `field` and `detail` say why.
+            NotFound: no such model or version.
+            Overloaded: the server's queue stayed full over all retries.
+            RequestTimeout: no answer in time. So does DeadlineExceeded, said by the server.
+        """
+        call = build_solve(
+            "solve",
+            model,
+            inputs,
+            parameters=parameters,
+            t=t,
+            version=version,
+            diagnostics=diagnostics,
+            timeout_s=timeout if timeout is not None else self._timeout_s,
+        )
+        return read_solution(self._send(call))
+
+    def submit_solve(
+        self,
+        model: str,
+        inputs: Mapping[str, Tensor],
+        *,
+        parameters: Mapping[str, float] | None = None,
+        t: float | Sequence[float] | Array | None = None,
+        version: str | None = None,
+        diagnostics: bool = True,
+        timeout: float | None = None,
+    ) -> Job:
+        """Start a solve in the background; arguments and exceptions as for `solve`.
+
+        Args:
+            model: as for `solve`.
+            inputs: as for `solve`.
+            parameters: as for `solve`.
+            t: as for `solve`.
+            version: as for `solve`.
+            diagnostics: as for `solve`.
+            timeout: seconds the submission may take, not the job.
+
+        Raises:
+            ConnectionFailed: the connection broke. The job may or may not have been started; the
+                call is repeated only where it surely was not.
+        """
+        call = build_solve(
+            "submit_solve",
+            model,
+            inputs,
+            parameters=parameters,
+            t=t,
+            version=version,
+            diagnostics=diagnostics,
+            timeout_s=timeout if timeout is not None else self._timeout_s,
+        )
+        return self.job(read_job(self._send(call)).id)
+
+    def job(self, job_id: str) -> Job:
+        """A handle on a job submitted earlier, perhaps by another process; asks no server."""
+        return Job(job_id, self._send, self._clock, self._timeout_s)
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _send(self, call: Call) -> Reply:
+        attempts = Attempts(call, self._retry, self._clock.monotonic())
+        while True:
+            try:
+                return self._transport.send(attempts.next_call(self._clock.monotonic()))
+            except CertisolveError as error:
+                delay_s = attempts.delay_after(error, self._clock.monotonic(), random.random())
+                if delay_s is None:
+                    raise
+            self._clock.sleep(delay_s)
+
+
+class AsyncClient:
+    """A certisolve server, for asyncio (and, over HTTP, trio): as `Client`, with `await`.
+
+    Args:
+        url: as for `Client`.
+        timeout: as for `Client`.
+        retry: as for `Client`.
+        transport: as for `Client`.
+        clock: as for `Client`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT_S,
+        retry: RetryPolicy | None = None,
+        transport: AsyncTransport | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._timeout_s = check_timeout(timeout)
+        self._retry = retry or RetryPolicy()
+        self._transport = transport or _open_async_transport(url)
+        self._clock = clock or SystemClock()
+
+    async def models(self) -> list[ModelInfo]:
+        """As `Client.models`."""
+        return read_models(await self._send(build_models(self._timeout_s)))
+
+    async def model(self, name: str, version: str | None = None) -> ModelInfo:
+        """As `Client.model`."""
+        return read_model(await self._send(build_model(name, version, self._timeout_s)))
+
+    async def solve(
+        self,
+        model: str,
+        inputs: Mapping[str, Tensor],
+        *,
+        parameters: Mapping[str, float] | None = None,
+        t: float | Sequence[float] | Array | None = None,
+        version: str | None = None,
+        diagnostics: bool = True,
+        timeout: float | None = None,  # noqa: ASYNC109 - as `Client.solve`
+    ) -> Solution:
+        """As `Client.solve`."""
+        call = build_solve(
+            "solve",
+            model,
+            inputs,
+            parameters=parameters,
+            t=t,
+            version=version,
+            diagnostics=diagnostics,
+            timeout_s=timeout if timeout is not None else self._timeout_s,
+        )
+        return read_solution(await self._send(call))
+
+    async def submit_solve(
+        self,
+        model: str,
+        inputs: Mapping[str, Tensor],
+        *,
+        parameters: Mapping[str, float] | None = None,
+        t: float | Sequence[float] | Array | None = None,
+        version: str | None = None,
+        diagnostics: bool = True,
+        timeout: float | None = None,  # noqa: ASYNC109 - as `Client.submit_solve`
+    ) -> AsyncJob:
+        """As `Client.submit_solve`."""
+        call = build_solve(
+            "submit_solve",
+            model,
+            inputs,
+            parameters=parameters,
+            t=t,
+            version=version,
+            diagnostics=diagnostics,
+            timeout_s=timeout if timeout is not None else self._timeout_s,
+        )
+        return self.job(read_job(await self._send(call)).id)
+
+    def job(self, job_id: str) -> AsyncJob:
+        """As `Client.job`; asks no server, so there is nothing to await."""
+        return AsyncJob(job_id, self._send, self._clock, self._timeout_s)
+
+    async def aclose(self) -> None:
+        """As `Client.close`."""
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def _send(self, call: Call) -> Reply:
+        attempts = Attempts(call, self._retry, self._clock.monotonic())
+        while True:
+            try:
+                return await self._transport.asend(attempts.next_call(self._clock.monotonic()))
+            except CertisolveError as error:
+                delay_s = attempts.delay_after(error, self._clock.monotonic(), random.random())
+                if delay_s is None:
+                    raise
+            await self._clock.asleep(delay_s)
+
+
+def _open_transport(url: str) -> Transport:
+    match _scheme(url):
+        case "http" | "https":
+            return HttpTransport(url)
+        case _:
+            from ._transports.grpc import GrpcTransport
+
+            return GrpcTransport(url)
+
+
+def _open_async_transport(url: str) -> AsyncTransport:
+    match _scheme(url):
+        case "http" | "https":
+            return AsyncHttpTransport(url)
+        case _:
+            from ._transports.grpc import AsyncGrpcTransport
+
+            return AsyncGrpcTransport(url)
+
+
+def _scheme(url: str) -> str:
+    scheme = url.partition("://")[0].lower()
+    if scheme not in ("http", "https", "grpc", "grpcs"):
+        raise ValueError(f"url: expected http(s)://host:port or grpc(s)://host:port, got {url!r}")
+    return scheme

@@ -1,0 +1,36 @@
+"""The time that retries and polls see; passed in, so that tests need not wait."""
+
+import time
+from abc import ABC, abstractmethod
+
+
+class Clock(ABC):
+    """A monotonic clock that can be waited on, from either world."""
+
+    @abstractmethod
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary origin; never goes back."""
+
+    @abstractmethod
+    def sleep(self, delay_s: float) -> None:
+        """Block for `delay_s` seconds; used by `Client`."""
+
+    @abstractmethod
+    async def asleep(self, delay_s: float) -> None:
+        """Suspend for `delay_s` seconds; used by `AsyncClient`."""
+
+
+class SystemClock(Clock):
+    """The operating system's."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, delay_s: float) -> None:
+        time.sleep(delay_s)
+
+    async def asleep(self, delay_s: float) -> None:
+        # anyio, like httpx, runs under asyncio and trio; most programs never get here.
+        import anyio
+
+        await anyio.sleep(delay_s)

@@ -1,0 +1,145 @@
+"""What calls return: frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ._arrays import Array
+from ._errors import MissingDependency
+from .manifest import Manifest
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class ModelRef(NamedTuple):
+    """Which program answered.
+
+    Attributes:
+        digest: SHA-256 in hex of the manifest, which names that of every other file.
+    """
+
+    name: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One version of one model on the server.
+
+    Attributes:
+        ready: whether it is loaded and has passed its checks.
+        manifest: what the model says about itself: inputs, validated resolutions, baseline.
+    """
+
+    name: str
+    version: str
+    digest: str
+    ready: bool
+    manifest: Manifest
+
+
+class Timings(NamedTuple):
+    """Milliseconds on the server: waiting, assembling the batch, the forward pass."""
+
+    queue: float
+    batch: float
+    compute: float
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """How far an answer can be trusted.
+
+    Attributes:
+        in_validated_range: whether inputs and parameters lie where the model's error was measured.
+        resampled_from: grid size of each axis as sent, when the fields were computed on another,
+            validated grid; None when they were not.
+        expected_error: relative L2 error on unseen data at this resolution; None when it was
+            never measured.
+    """
+
+    in_validated_range: bool
+    resampled_from: Mapping[str, int] | None
+    expected_error: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Solution:
+    """The fields a model computed, and how far to trust them.
+
+    The arrays are read-only views of the reply; copy one (`fields["u"].copy()`) to change it.
+
+    Attributes:
+        fields: by the names of the manifest's outputs.
+        axes: axis names of each field, in the order of its shape.
+        t: times at which the fields hold, float64; empty for a stationary problem.
+        coords: coordinates of each grid axis, float64.
+        status: `ok`, or what kept the solver from finishing.
+        diagnostics: None when the call asked for none.
+        timings_ms: where the server spent the time.
+        batch_size: how many requests shared the forward pass.
+        model: which program answered.
+    """
+
+    fields: Mapping[str, Array]
+    axes: Mapping[str, tuple[str, ...]]
+    t: Array
+    coords: Mapping[str, Array]
+    status: str
+    diagnostics: Diagnostics | None
+    timings_ms: Timings
+    batch_size: int
+    model: ModelRef
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """The fields as a dataset with named dimensions and coordinates.
+
+        A single time that is no axis of the fields becomes a scalar coordinate `t`. The attributes
+        say which model answered and how far to trust it.
+
+        Raises:
+            MissingDependency: xarray is not installed.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise MissingDependency(
+                "to_xarray needs xarray: pip install 'certisolve[xarray]'"
+            ) from error
+        fields = {name: (self.axes[name], field) for name, field in self.fields.items()}
+        return xarray.Dataset(fields, self._labels(), self._attributes())
+
+    def _labels(self) -> dict[str, Any]:
+        used = {axis for axes in self.axes.values() for axis in axes}
+        labels: dict[str, Any] = {k: (k, v) for k, v in self.coords.items() if k in used}
+        if "t" in used:
+            labels.setdefault("t", ("t", self.t))
+        elif self.t.size == 1:
+            labels["t"] = self.t[0]
+        return labels
+
+    def _attributes(self) -> dict[str, Any]:
+        attributes: dict[str, Any] = {f"model_{k}": v for k, v in self.model._asdict().items()}
+        attributes["status"] = self.status
+        if self.diagnostics is not None:
+            attributes["in_validated_range"] = self.diagnostics.in_validated_range
+            attributes["expected_error"] = self.diagnostics.expected_error
+        return attributes
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; members equal their names as text."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the status is final."""
+        return self not in (JobStatus.QUEUED, JobStatus.RUNNING)

@@ -1,0 +1,1 @@
+"""Ways to a server: each sends a `Call` and returns the `Reply`."""

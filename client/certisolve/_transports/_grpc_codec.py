@@ -1,0 +1,257 @@
+"""Calls to certisolve.v1 messages and back; imports grpc, so only the gRPC transports import it."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.rpc import status_pb2  # type: ignore[import-untyped]  # ships no types
+
+from certisolve._arrays import Array
+from certisolve._calls import COORDS, Call, Operation, Reply, read_problem
+from certisolve._config import CONNECT_TIMEOUT_S
+from certisolve._errors import (
+    CertisolveError,
+    ConnectionFailed,
+    InvalidReply,
+    RequestTimeout,
+    from_problem,
+)
+from certisolve.v1 import (
+    job_pb2,
+    job_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+    solve_pb2,
+    solve_pb2_grpc,
+)
+from certisolve.v1.problem_pb2 import Problem
+from certisolve.v1.tensor_pb2 import Tensor
+from certisolve.wire import WireError, dtype_name, from_bytes, to_bytes
+
+#: The fields are bounded by the server's limits, not by the library's 4 MiB. A failed connection
+#: is tried again soon, so that a retried call finds out; the server may just be starting.
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", int(1000 * CONNECT_TIMEOUT_S)),
+    ("grpc.max_reconnect_backoff_ms", 5000),
+    # Each client has its own connection, as over HTTP.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+_DETAILS_KEY = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One remote procedure: the stub's callable and the two halves of the codec."""
+
+    invoke: Callable[..., Any]
+    encode: Callable[[Call], Message]
+    decode: Callable[[Any], Reply]
+
+    def read(self, message: Message) -> Reply:
+        """The reply in `message`.
+
+        Raises:
+            InvalidReply: a tensor or manifest in it is malformed.
+        """
+        try:
+            return self.decode(message)
+        except (WireError, ValueError) as error:
+            raise InvalidReply(f"the reply is not certisolve's: {error}") from error
+
+
+def bind(channel: grpc.Channel | grpc.aio.Channel) -> Mapping[Operation, Method]:
+    """The methods of a channel, blocking or not as the channel is."""
+    models = model_pb2_grpc.ModelServiceStub(channel)
+    solver = solve_pb2_grpc.SolverServiceStub(channel)
+    jobs = job_pb2_grpc.JobServiceStub(channel)
+    return {
+        "models": Method(models.ListModels, _encode_models, _decode_models),
+        "model": Method(models.GetModel, _encode_model, _decode_model),
+        "solve": Method(solver.Solve, _encode_solve, _decode_solve),
+        "submit_solve": Method(jobs.SubmitSolve, _encode_submit_solve, _decode_job),
+        "job": Method(jobs.GetJob, _encode_job, _decode_job),
+        "cancel_job": Method(jobs.CancelJob, _encode_cancel_job, _decode_job),
+    }
+
+
+def map_grpc_error(error: Any, call: Call) -> CertisolveError:
+    """The SDK's exception for an RpcError; the only place that knows gRPC's codes.
+
+    Args:
+        error: a `grpc.RpcError` of a call, or its asynchronous twin.
+        call: what was being sent.
+    """
+    code, text = error.code(), error.details() or ""
+    status = _HTTP_STATUS.get(code, 500)
+    problem = _problem(error.trailing_metadata() or ())
+    if problem is not None:
+        return read_problem(problem, status)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return RequestTimeout(f"{call.operation}: no answer within {call.timeout_s:g} s")
+    if code is grpc.StatusCode.UNAVAILABLE:
+        sent = not text.startswith(_NEVER_SENT)
+        return ConnectionFailed(f"{call.operation}: {text}", sent=sent)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message" in text.lower():
+        return from_problem("body_too_large", text, status=413)
+    return from_problem("", f"gRPC {code.name}: {text}", status=status)
+
+
+#: How the library words a failure before anything was sent.
+_NEVER_SENT = ("failed to connect", "DNS resolution failed", "empty address list")
+
+_HTTP_STATUS: Mapping[grpc.StatusCode, int] = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.UNKNOWN: 500,
+    grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.DATA_LOSS: 500,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+
+
+def _problem(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, Any] | None:
+    for key, value in metadata:
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            return _unpack(value)
+    return None
+
+
+def _unpack(value: bytes) -> dict[str, Any] | None:
+    problem = Problem()
+    try:
+        details = status_pb2.Status.FromString(value).details
+        if not any(detail.Unpack(problem) for detail in details):
+            return None
+    except DecodeError:
+        return None
+    return _problem_body(problem)
+
+
+def _problem_body(problem: Problem) -> dict[str, Any]:
+    body: dict[str, Any] = {k: getattr(problem, k) for k in ("code", "detail", "field")}
+    if problem.HasField("retry_after_s"):
+        body["retry_after_s"] = problem.retry_after_s
+    return body
+
+
+def _encode_models(call: Call) -> model_pb2.ListModelsRequest:
+    del call
+    return model_pb2.ListModelsRequest()
+
+
+def _encode_model(call: Call) -> model_pb2.GetModelRequest:
+    return model_pb2.GetModelRequest(name=call.model, version=call.version or "")
+
+
+def _encode_solve(call: Call) -> solve_pb2.SolveRequest:
+    options = call.body.get("options")
+    return solve_pb2.SolveRequest(
+        model=call.model,
+        version=call.version or "",
+        inputs={name: _encode_tensor(array) for name, array in call.tensors.items()},
+        parameters=call.body.get("parameters"),
+        t=call.body.get("t"),
+        options=None if options is None else solve_pb2.SolveOptions(**options),
+    )
+
+
+def _encode_submit_solve(call: Call) -> job_pb2.SubmitSolveRequest:
+    return job_pb2.SubmitSolveRequest(request=_encode_solve(call))
+
+
+def _encode_job(call: Call) -> job_pb2.GetJobRequest:
+    return job_pb2.GetJobRequest(id=call.job_id, wait_s=call.wait_s)
+
+
+def _encode_cancel_job(call: Call) -> job_pb2.CancelJobRequest:
+    return job_pb2.CancelJobRequest(id=call.job_id)
+
+
+def _encode_tensor(array: Array) -> Tensor:
+    return Tensor(dtype=dtype_name(array), shape=array.shape, data=bytes(to_bytes(array)))
+
+
+def _decode_models(message: model_pb2.ListModelsReply) -> Reply:
+    return Reply({}, {"models": [_model_body(model) for model in message.models]})
+
+
+def _decode_model(message: model_pb2.ModelInfo) -> Reply:
+    return Reply({}, _model_body(message))
+
+
+def _decode_solve(message: solve_pb2.SolveReply) -> Reply:
+    return Reply(_tensors(message), _solve_body(message))
+
+
+def _decode_job(message: job_pb2.Job) -> Reply:
+    body: dict[str, Any] = {"id": message.id, "status": message.status}
+    if message.HasField("problem"):
+        body["problem"] = _problem_body(message.problem)
+    if not message.HasField("result"):
+        return Reply({}, body)
+    return Reply(_tensors(message.result), body | {"result": _solve_body(message.result)})
+
+
+def _tensors(message: solve_pb2.SolveReply) -> dict[str, Array]:
+    tensors = {name: _decode_tensor(name, field) for name, field in message.fields.items()}
+    for axis, values in message.coords.items():
+        tensors[COORDS + axis] = _decode_tensor(COORDS + axis, values)
+    return tensors
+
+
+def _decode_tensor(name: str, tensor: Tensor) -> Array:
+    return from_bytes(name, tensor.dtype, tuple(tensor.shape), tensor.data)
+
+
+def _solve_body(message: solve_pb2.SolveReply) -> dict[str, Any]:
+    timings = message.timings
+    return {
+        "axes": {name: tuple(axes.names) for name, axes in message.axes.items()},
+        "t": list(message.t),
+        "status": message.status,
+        "diagnostics": _diagnostics_body(message),
+        "timings_ms": {
+            "queue": timings.queue_ms,
+            "batch": timings.batch_ms,
+            "compute": timings.compute_ms,
+        },
+        "batch_size": message.batch_size,
+        "model": _model_ref(message.model),
+    }
+
+
+def _diagnostics_body(message: solve_pb2.SolveReply) -> dict[str, Any] | None:
+    if not message.HasField("diagnostics"):
+        return None
+    diagnostics = message.diagnostics
+    measured = diagnostics.HasField("expected_error")
+    return {
+        "in_validated_range": diagnostics.in_validated_range,
+        "resampled_from": dict(diagnostics.resampled_from) or None,
+        "expected_error": diagnostics.expected_error if measured else None,
+    }
+
+
+def _model_body(info: model_pb2.ModelInfo) -> dict[str, Any]:
+    manifest = json.loads(info.manifest_json)
+    return {**_model_ref(info.model), "ready": info.ready, "manifest": manifest}
+
+
+def _model_ref(model: model_pb2.ModelRef) -> dict[str, str]:
+    return {"name": model.name, "version": model.version, "digest": model.digest}

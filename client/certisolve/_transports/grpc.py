@@ -1,0 +1,101 @@
+"""certisolve.v1 over gRPC; needs the extra `grpc`, so the clients import it only when asked to."""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from certisolve._calls import Call, Operation, Reply
+from certisolve._config import DEFAULT_GRPC_PORT, DEFAULT_GRPCS_PORT
+from certisolve._errors import CertisolveError, MissingDependency
+
+from .base import AsyncTransport, Transport
+
+try:
+    import grpc
+
+    from ._grpc_codec import CHANNEL_OPTIONS, Method, bind, map_grpc_error
+except ImportError as error:
+    raise MissingDependency("gRPC needs more packages: pip install 'certisolve[grpc]'") from error
+
+
+class GrpcTransport(Transport):
+    """One channel to one server.
+
+    Args:
+        url: `grpc://host:port` in clear text, `grpcs://host:port` over TLS.
+        credentials: for grpcs, instead of the system's certificate authorities.
+    """
+
+    def __init__(self, url: str, *, credentials: grpc.ChannelCredentials | None = None) -> None:
+        target, secure = parse_target(url)
+        if secure:
+            credentials = credentials or grpc.ssl_channel_credentials()
+            self._channel = grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(target, CHANNEL_OPTIONS)
+        self._methods = bind(self._channel)
+
+    def send(self, call: Call) -> Reply:
+        method = self._methods[call.operation]
+        try:
+            message = method.invoke(method.encode(call), timeout=call.timeout_s)
+        except grpc.RpcError as error:
+            raise map_grpc_error(error, call) from error
+        except ValueError as error:
+            raise _closed(error) from error
+        return method.read(message)
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+class AsyncGrpcTransport(AsyncTransport):
+    """As `GrpcTransport`, on asyncio; belongs to the event loop of its first call."""
+
+    def __init__(self, url: str, *, credentials: grpc.ChannelCredentials | None = None) -> None:
+        self._target, self._secure = parse_target(url)
+        self._credentials = credentials
+        self._channel: grpc.aio.Channel | None = None
+        self._methods: Mapping[Operation, Method] = {}
+
+    async def asend(self, call: Call) -> Reply:
+        if self._channel is None:
+            # Not in __init__: a channel binds itself to the loop that is running.
+            self._channel = self._open()
+            self._methods = bind(self._channel)
+        method = self._methods[call.operation]
+        try:
+            message = await method.invoke(method.encode(call), timeout=call.timeout_s)
+        except grpc.RpcError as error:
+            raise map_grpc_error(error, call) from error
+        except grpc.aio.UsageError as error:
+            raise _closed(error) from error
+        return method.read(message)
+
+    async def aclose(self) -> None:
+        if self._channel is not None:
+            await self._channel.close(None)
+
+    def _open(self) -> grpc.aio.Channel:
+        if not self._secure:
+            return grpc.aio.insecure_channel(self._target, CHANNEL_OPTIONS)
+        credentials = self._credentials or grpc.ssl_channel_credentials()
+        return grpc.aio.secure_channel(self._target, credentials, CHANNEL_OPTIONS)
+
+
+def parse_target(url: str) -> tuple[str, bool]:
+    """The `host:port` of a URL and whether TLS is wanted.
+
+    Raises:
+        ValueError: not `grpc://host:port` or `grpcs://host:port`.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("grpc", "grpcs") or not parts.hostname or parts.path not in ("", "/"):
+        raise ValueError(f"url: expected grpc://host:port or grpcs://host:port, got {url!r}")
+    secure = parts.scheme == "grpcs"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = parts.port or (DEFAULT_GRPCS_PORT if secure else DEFAULT_GRPC_PORT)
+    return f"{host}:{port}", secure
+
+
+def _closed(error: Exception) -> CertisolveError:
+    return CertisolveError(f"the client was closed: {error}")
