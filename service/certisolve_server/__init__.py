@@ -1,0 +1,1 @@
+"""The certisolve server: gateway, workers, queue, batching, engines and command line."""

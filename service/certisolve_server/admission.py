@@ -1,0 +1,192 @@
+"""What a request must be before it may wait for a device; pure."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from certisolve import wire
+from certisolve.manifest import Axis, Manifest, ParameterSpec, TensorSpec, ValidatedResolution
+
+from .errors import (
+    InvalidOption,
+    MissingInput,
+    NotFinite,
+    OutOfRange,
+    UnknownInput,
+    UnknownParameter,
+    UnvalidatedResolution,
+    WrongDtype,
+    WrongShape,
+)
+from .jobs import Array, SolveRequest
+
+#: Fewest values along an axis from which a field is resampled; fewer hold no field.
+_MIN_RESAMPLED = 8
+
+
+class Admitted(NamedTuple):
+    """A request that matches its manifest.
+
+    Attributes:
+        inputs: in the manifest's order, of its element types.
+        parameters: of the program, in the manifest's order.
+        t: times asked for.
+        sizes: of every axis, as sent.
+        resolution: on which the program is to run.
+        resampled: whether `resolution` differs from `sizes`.
+    """
+
+    inputs: tuple[Array, ...]
+    parameters: tuple[float, ...]
+    t: tuple[float, ...]
+    sizes: Mapping[str, int]
+    resolution: ValidatedResolution
+    resampled: bool
+
+
+def check(request: SolveRequest, manifest: Manifest) -> Admitted:
+    """The request in the manifest's terms.
+
+    Raises:
+        InvalidRequest: a subclass that names the field at fault and what would be right.
+    """
+    _check_names(request.inputs, manifest)
+    sizes: dict[str, int] = {}
+    inputs = tuple(_check_input(request, spec, manifest, sizes) for spec in manifest.inputs)
+    parameters = _check_parameters(request.parameters, manifest)
+    t = _check_times(request.t, manifest)
+    resolution, resampled = _choose_resolution(sizes, manifest)
+    return Admitted(inputs, parameters, t, sizes, resolution, resampled)
+
+
+def _check_names(inputs: Mapping[str, Array], manifest: Manifest) -> None:
+    names = [spec.name for spec in manifest.inputs]
+    unknown = sorted(inputs.keys() - set(names))
+    if unknown:
+        raise UnknownInput(
+            f"{manifest.name} takes {', '.join(names)}", field=f"inputs.{unknown[0]}"
+        )
+    for spec in manifest.inputs:
+        if spec.name not in inputs:
+            raise MissingInput(
+                f"{manifest.name} needs {spec.name}: {spec.description}",
+                field=f"inputs.{spec.name}",
+            )
+
+
+def _check_input(
+    request: SolveRequest, spec: TensorSpec, manifest: Manifest, sizes: dict[str, int]
+) -> Array:
+    array, field = request.inputs[spec.name], f"inputs.{spec.name}"
+    dtype = wire.DTYPES[spec.dtype]
+    _check_shape(array, spec, manifest, sizes, field)
+    if spec.name in request.untyped:
+        with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
+            array = array.astype(dtype)
+    if array.dtype != dtype:
+        raise WrongDtype(f"expected {spec.dtype}, got {wire.dtype_name(array)}", field=field)
+    _check_values(array, spec, field)
+    return array
+
+
+def _check_shape(
+    array: Array, spec: TensorSpec, manifest: Manifest, sizes: dict[str, int], field: str
+) -> None:
+    if array.ndim != len(spec.axes):
+        raise WrongShape(
+            f"expected axes ({', '.join(spec.axes)}), got shape {list(array.shape)}; "
+            "send one sample, without a batch dimension",
+            field=field,
+        )
+    for name, size in zip(spec.axes, array.shape, strict=True):
+        fault = _size_fault(manifest.axes[name], size, sizes.setdefault(name, size))
+        if fault:
+            raise WrongShape(f"axis {name} has {size} values; {fault}", field=field)
+
+
+def _size_fault(axis: Axis, size: int, agreed: int) -> str:
+    if size != agreed:
+        return f"another input has {agreed}"
+    if axis.kind == "channel" and size != axis.size:
+        return f"expected {axis.size}"
+    if size < axis.minimum or (axis.maximum is not None and size > axis.maximum):
+        return f"expected {axis.minimum} to {axis.maximum or 'any number'}"
+    return ""
+
+
+def _check_values(array: Array, spec: TensorSpec, field: str) -> None:
+    # NaN propagates through min and max, so two passes settle both questions.
+    low, high = array.min(), array.max()
+    if array.dtype.kind == "f" and not (math.isfinite(low) and math.isfinite(high)):
+        first = np.argwhere(~np.isfinite(array))[0].tolist()
+        raise NotFinite(f"element {first} is {array[tuple(first)]}", field=field)
+    if spec.minimum is not None and low < spec.minimum:
+        raise OutOfRange(f"smallest element {low:g} is below {spec.minimum:g}", field=field)
+    if spec.maximum is not None and high > spec.maximum:
+        raise OutOfRange(f"largest element {high:g} is above {spec.maximum:g}", field=field)
+
+
+def _check_parameters(values: Mapping[str, float], manifest: Manifest) -> tuple[float, ...]:
+    specs = {spec.name: spec for spec in manifest.parameters}
+    unknown = sorted(values.keys() - specs.keys())
+    if unknown:
+        known = ", ".join(specs) or "no parameters"
+        raise UnknownParameter(
+            f"{manifest.name} takes {known}", field=f"parameters.{unknown[0]}"
+        )
+    for name, value in values.items():
+        _check_parameter(specs[name], value)
+    passed = (spec for spec in manifest.parameters if spec.program_input)
+    return tuple(values.get(spec.name, spec.default) for spec in passed)
+
+
+def _check_parameter(spec: ParameterSpec, value: float) -> None:
+    if not spec.minimum <= value <= spec.maximum:
+        fixed = spec.minimum == spec.maximum
+        allowed = f"{spec.minimum:g}" if fixed else f"{spec.minimum:g} to {spec.maximum:g}"
+        raise OutOfRange(
+            f"{value:g} was not validated; use {allowed}", field=f"parameters.{spec.name}"
+        )
+
+
+def _check_times(t: tuple[float, ...] | None, manifest: Manifest) -> tuple[float, ...]:
+    if t is None:
+        return manifest.t
+    for index, time in enumerate(t):
+        if time not in manifest.t:
+            known = ", ".join(f"{value:g}" for value in manifest.t)
+            raise OutOfRange(
+                f"{manifest.name} answers at t = {known}" if known else "the problem is stationary",
+                field=f"t.{index}",
+            )
+    if len(t) != len(manifest.t):
+        raise InvalidOption(f"ask for t = {list(manifest.t)}, each once", field="t")
+    return t
+
+
+def _choose_resolution(
+    sizes: Mapping[str, int], manifest: Manifest
+) -> tuple[ValidatedResolution, bool]:
+    wanted = {name: sizes[name] for name in manifest.grid_axes}
+    for resolution in manifest.resolutions:
+        if resolution.sizes == wanted:
+            return resolution, False
+    field = f"inputs.{manifest.inputs[0].name}"
+    known = "; ".join(_text(resolution.sizes) for resolution in manifest.resolutions)
+    if manifest.unvalidated_resolution == "refuse":
+        raise UnvalidatedResolution(f"{_text(wanted)} is not one of: {known}", field=field)
+    if min(wanted.values()) < _MIN_RESAMPLED:
+        raise UnvalidatedResolution(
+            f"{_text(wanted)} is too coarse to resample to one of: {known}", field=field
+        )
+    return min(manifest.resolutions, key=lambda r: _distance(wanted, r.sizes)), True
+
+
+def _distance(wanted: Mapping[str, int], sizes: Mapping[str, int]) -> float:
+    return sum(abs(math.log(wanted[name] / sizes[name])) for name in wanted)
+
+
+def _text(sizes: Mapping[str, int]) -> str:
+    return " x ".join(f"{name}={size}" for name, size in sizes.items())

@@ -1,0 +1,1 @@
+"""REST and gRPC: convert, call the data plane, convert back."""

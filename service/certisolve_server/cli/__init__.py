@@ -1,0 +1,19 @@
+"""The command `certisolve`."""
+
+import typer
+
+from . import doctor, models, serve, solve
+
+app = typer.Typer(
+    name="certisolve",
+    help="Fields and bounds from trained surrogates of differential equations.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("serve")(serve.serve)
+app.command("models")(models.models)
+app.command("solve")(solve.solve)
+app.command("doctor")(doctor.doctor)
+
+__all__ = ["app"]

@@ -1,0 +1,19 @@
+"""Programs on devices: the only packages of the server that import torch and onnxruntime."""
+
+from .base import AbstractEngine as AbstractEngine
+from .base import Launch as Launch
+from .base import ProgramError as ProgramError
+from .base import Step as Step
+from .device import AbstractDevice as AbstractDevice
+from .device import open_device as open_device
+from .load import load_engine as load_engine
+
+__all__ = [
+    "AbstractDevice",
+    "AbstractEngine",
+    "Launch",
+    "ProgramError",
+    "Step",
+    "load_engine",
+    "open_device",
+]

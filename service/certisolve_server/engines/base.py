@@ -1,0 +1,77 @@
+"""The contract of an engine: one program on one device."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..jobs import Artifact
+from .device import AbstractDevice, Fetch
+
+
+class ProgramError(Exception):
+    """A program that cannot be served: unsafe, unreadable, or not what its manifest says."""
+
+
+class Step(NamedTuple):
+    """What a batch came to.
+
+    Attributes:
+        outputs: per output of the manifest, an array of shape (rows, ...).
+        batch_ms: assembling the batch.
+        compute_ms: the forward pass and the way back.
+    """
+
+    outputs: list[NDArray[Any]]
+    batch_ms: float
+    compute_ms: float
+
+
+class Launch(NamedTuple):
+    """A batch under way on the device."""
+
+    fetch: Fetch
+    started_at: float
+    staged_at: float
+
+    def wait(self) -> Step:
+        """Block until the batch is back; may be called from any thread, once."""
+        outputs = self.fetch()
+        batch_s, compute_s = self.staged_at - self.started_at, time.perf_counter() - self.staged_at
+        return Step(outputs, 1e3 * batch_s, 1e3 * compute_s)
+
+
+class AbstractEngine(ABC):
+    """Runs one program, a forward pass per batch.
+
+    Arguments:
+        artifact: whose program this is.
+        device: where it runs.
+    """
+
+    def __init__(self, artifact: Artifact, device: AbstractDevice) -> None:
+        self.artifact = artifact
+        self.device = device
+
+    @abstractmethod
+    def forward(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Outputs of the program for inputs on the device, each with a batch dimension."""
+
+    def launch(self, columns: Sequence[Sequence[NDArray[Any]]]) -> Launch:
+        """Start a batch; returns once the device has it.
+
+        Args:
+            columns: per program input, one array per request; shapes and dtypes agree.
+
+        Raises:
+            Exception: whatever the program raises; nothing is under way then.
+        """
+        started_at = time.perf_counter()
+        with self.device.scope():
+            inputs = self.device.stage(columns, self.device.padded(len(columns[0])))
+            staged_at = time.perf_counter()
+            fetch = self.device.fetch(self.forward(inputs))
+        return Launch(fetch, started_at, staged_at)

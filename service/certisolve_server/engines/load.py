@@ -1,0 +1,129 @@
+"""From an artifact to an engine that has proved itself: loaded, checked, warmed up, measured."""
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifacts import ArtifactError, GoldenCase, golden_cases
+from ..jobs import Artifact
+from .base import AbstractEngine, ProgramError
+from .device import AbstractDevice
+
+#: Batch sizes this close to the fastest per request count as equally fast.
+_AS_FAST = 1.05
+#: Seconds spent at most on finding the best batch size of one resolution.
+_MEASURE_S = 0.5
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+class LoadedEngine(NamedTuple):
+    """An engine, and the batch size at which it is fastest per request, by input shapes."""
+
+    engine: AbstractEngine
+    best_batch_size: dict[Shapes, int]
+
+    def max_batch_size(self, shapes: Shapes) -> int:
+        """The most requests of these shapes to put into one forward pass."""
+        limit = self.engine.artifact.manifest.max_batch_size
+        return self.best_batch_size.get(shapes, limit)
+
+
+def load_engine(artifact: Artifact, device: AbstractDevice) -> LoadedEngine:
+    """The artifact's program on `device`, after it reproduced its golden outputs.
+
+    Every golden case is run at several batch sizes, which warms the program up and finds the
+    batch size that serves its resolution fastest.
+
+    Raises:
+        ProgramError: unsafe, unreadable, or its outputs are not the golden ones.
+    """
+    engine = _open(artifact, device)
+    best: dict[Shapes, int] = {}
+    try:
+        for case in golden_cases(artifact):
+            _check_golden(engine, case)
+            rows = _rows(engine, case)
+            best[tuple(column[0].shape for column in rows)] = _best_batch_size(engine, rows)
+    except ArtifactError as error:
+        raise ProgramError(str(error)) from error
+    return LoadedEngine(engine, best)
+
+
+def _open(artifact: Artifact, device: AbstractDevice) -> AbstractEngine:
+    # Imported here: a server of torch programs alone need not have onnxruntime, nor pay for it.
+    if artifact.manifest.program.format == "onnx":
+        from .onnx_program import OnnxEngine
+
+        return OnnxEngine(artifact, device)
+    from .torch_program import TorchEngine
+
+    return TorchEngine(artifact, device)
+
+
+def _check_golden(engine: AbstractEngine, case: GoldenCase) -> None:
+    manifest = engine.artifact.manifest
+    step = _launch(engine, case, _rows(engine, case))
+    if len(step) != len(manifest.outputs):
+        raise ProgramError(f"{_where(engine, case)}: {len(step)} outputs, not as in the manifest")
+    for spec, actual in zip(manifest.outputs, step, strict=True):
+        expected = case.outputs.get(spec.name)
+        if expected is None or expected.shape != actual[: len(expected)].shape:
+            raise ProgramError(f"{_where(engine, case)}: {spec.name} has shape {actual.shape}")
+        error = _rel_l2(actual[: len(expected)], expected)
+        if not error <= manifest.golden_tolerance:
+            raise ProgramError(
+                f"{_where(engine, case)}: {spec.name} is off its golden value by {error:.2e} "
+                f"(relative L2), more than {manifest.golden_tolerance:.0e}"
+            )
+
+
+def _launch(
+    engine: AbstractEngine, case: GoldenCase, columns: list[list[NDArray[Any]]]
+) -> list[NDArray[Any]]:
+    try:
+        return engine.launch(columns).wait().outputs
+    except Exception as error:
+        raise ProgramError(f"{_where(engine, case)}: the program failed: {error}") from error
+
+
+def _rows(engine: AbstractEngine, case: GoldenCase) -> list[list[NDArray[Any]]]:
+    manifest = engine.artifact.manifest
+    passed = [spec.name for spec in manifest.parameters if spec.program_input]
+    names = [*(spec.name for spec in manifest.inputs), *passed]
+    missing = [name for name in names if name not in case.inputs]
+    if missing:
+        raise ProgramError(f"{_where(engine, case)}: no golden input {missing[0]!r}")
+    return [list(case.inputs[name]) for name in names]
+
+
+def _best_batch_size(engine: AbstractEngine, columns: list[list[NDArray[Any]]]) -> int:
+    limit = engine.artifact.manifest.max_batch_size
+    times: dict[int, float] = {}
+    size, give_up_at = 1, time.perf_counter() + _MEASURE_S
+    while size <= limit and time.perf_counter() < give_up_at:
+        times[size] = _time_per_request(engine, [column[:1] * size for column in columns])
+        size *= 2
+    fastest = min(times.values())
+    return max(size for size, per_request_s in times.items() if per_request_s <= _AS_FAST * fastest)
+
+
+def _time_per_request(engine: AbstractEngine, columns: list[list[NDArray[Any]]]) -> float:
+    engine.launch(columns).wait()
+    started_at = time.perf_counter()
+    engine.launch(columns).wait()
+    engine.launch(columns).wait()
+    return (time.perf_counter() - started_at) / (2 * len(columns[0]))
+
+
+def _rel_l2(actual: NDArray[Any], expected: NDArray[Any]) -> float:
+    scale = np.linalg.norm(expected.astype(np.float64))
+    difference = np.linalg.norm(actual.astype(np.float64) - expected.astype(np.float64))
+    return float(difference / scale) if scale else float(difference)
+
+
+def _where(engine: AbstractEngine, case: GoldenCase) -> str:
+    manifest = engine.artifact.manifest
+    return f"{manifest.name}/{manifest.version}, golden case {case.name}"

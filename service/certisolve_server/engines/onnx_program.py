@@ -1,0 +1,67 @@
+"""ONNX programs, by onnxruntime on the tensors of the device."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor
+
+from ..jobs import Artifact
+from .base import AbstractEngine, ProgramError
+from .device import AbstractDevice
+
+
+class OnnxEngine(AbstractEngine):
+    """An ONNX graph whose weights lie inside the file.
+
+    Raises:
+        ProgramError: unreadable, custom operators, or no provider for the device.
+    """
+
+    def __init__(self, artifact: Artifact, device: AbstractDevice) -> None:
+        super().__init__(artifact, device)
+        path = Path(artifact.directory) / artifact.manifest.program.file
+        try:
+            # From bytes: a graph can then not pull in other files as external data.
+            self._session = onnxruntime.InferenceSession(
+                path.read_bytes(), _options(), providers=[_provider(device)]
+            )
+        except Exception as error:
+            raise ProgramError(f"{path}: onnxruntime cannot load it: {error}") from error
+        self._inputs = [node.name for node in self._session.get_inputs()]
+        self._outputs = [node.name for node in self._session.get_outputs()]
+
+    def forward(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        binding = self._session.io_binding()
+        for name, tensor in zip(self._inputs, inputs, strict=True):
+            element = np.dtype(str(tensor.dtype).removeprefix("torch."))
+            place = _place(tensor.device)
+            binding.bind_input(name, *place, element, tuple(tensor.shape), tensor.data_ptr())
+        for name in self._outputs:
+            binding.bind_output(name, *_place(self.device.torch_device))
+        if self.device.torch_device.type == "cuda":
+            # onnxruntime runs on a stream of its own: the staged copies must have arrived.
+            torch.cuda.current_stream(self.device.torch_device).synchronize()
+        self._session.run_with_iobinding(binding)
+        # DLPack shares the memory; onnxruntime frees it when the last tensor goes.
+        return [torch.from_dlpack(output) for output in binding.get_outputs()]
+
+
+def _place(device: torch.device) -> tuple[str, int]:
+    return device.type, device.index or 0
+
+
+def _options() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    return options
+
+
+def _provider(device: AbstractDevice) -> Any:
+    if device.torch_device.type == "cpu":
+        return "CPUExecutionProvider"
+    return ("CUDAExecutionProvider", {"device_id": device.torch_device.index})

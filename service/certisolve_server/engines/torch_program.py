@@ -1,0 +1,44 @@
+"""torch.export programs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export.passes import move_to_device_pass
+from torch.fx.graph import CodeGen
+
+from ..artifacts import UnsafeProgram, check_pt2
+from ..jobs import Artifact
+from .base import AbstractEngine, ProgramError
+from .device import AbstractDevice
+
+
+class TorchEngine(AbstractEngine):
+    """A `.pt2` of ATen operators, its archive checked before torch reads it.
+
+    Raises:
+        ProgramError: the archive could run code on load, or torch cannot read it.
+    """
+
+    def __init__(self, artifact: Artifact, device: AbstractDevice) -> None:
+        super().__init__(artifact, device)
+        path = Path(artifact.directory) / artifact.manifest.program.file
+        try:
+            check_pt2(path)
+            program = move_to_device_pass(torch.export.load(path), device.name)
+        except UnsafeProgram as error:
+            raise ProgramError(f"{path}: refused: {error}") from error
+        except Exception as error:
+            raise ProgramError(f"{path}: torch cannot read it: {error}") from error
+        # Guards are Python text of the author's; shapes are checked against the manifest instead.
+        module = program.module(check_guards=False)
+        # Tensors in, tensors out: without the pytrees and hooks around the graph, which cost more
+        # than a small model.
+        module.graph.set_codegen(CodeGen())
+        module.recompile()
+        self._forward = module.forward
+
+    def forward(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        outputs: Sequence[Tensor] = self._forward(*inputs)
+        return outputs

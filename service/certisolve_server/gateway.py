@@ -1,0 +1,153 @@
+"""Composition root of the doors: HTTP and gRPC in one event loop, without torch."""
+
+import contextlib
+import errno
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Iterator
+from typing import NamedTuple
+
+import grpc
+import uvicorn
+
+from .api.app import create_app
+from .api.rpc import create_server
+from .broker import AbstractBroker, MemoryBroker
+from .catalog import Catalog
+from .dataplane import DataPlane, Limits
+from .settings import Settings
+from .telemetry import Metrics
+
+_SHUTDOWN_GRACE_S = 5.0
+
+
+class StartupError(Exception):
+    """The server cannot start; the message says why and what to do."""
+
+
+class Addresses(NamedTuple):
+    """Where the doors are."""
+
+    http: str
+    grpc: str
+
+
+def create_broker(settings: Settings) -> AbstractBroker:
+    """The queue that `settings.broker` names."""
+    return MemoryBroker(
+        result_ttl_s=settings.result_ttl_s, max_result_bytes=settings.max_result_bytes
+    )
+
+
+def create_dataplane(
+    settings: Settings, catalog: Catalog, broker: AbstractBroker, metrics: Metrics
+) -> DataPlane:
+    """The data plane with the limits of `settings`."""
+    limits = Limits(
+        max_body_bytes=settings.max_body_bytes,
+        max_queued_requests=settings.max_queued_requests,
+        max_queued_bytes=settings.max_queued_bytes,
+        max_wait_s=settings.max_wait_s,
+    )
+    return DataPlane(catalog, broker, limits, metrics)
+
+
+@contextlib.asynccontextmanager
+async def open_doors(settings: Settings, dataplane: DataPlane) -> AsyncIterator["Doors"]:
+    """Listen on both ports; on leaving, finish what is under way, with a time limit.
+
+    Raises:
+        StartupError: a port is taken, or the address is refused.
+    """
+    _check_host(settings)
+    with _listen(settings.host, settings.port) as http_socket:
+        rpc = create_server(dataplane)
+        grpc_port = _bind_grpc(rpc, settings)
+        await rpc.start()
+        http = _HttpServer(_uvicorn_config(dataplane))
+        port = http_socket.getsockname()[1]
+        addresses = Addresses(_url(settings.host, port), _authority(settings.host, grpc_port))
+        try:
+            yield Doors(http, http_socket, addresses)
+        finally:
+            await rpc.stop(_SHUTDOWN_GRACE_S)
+
+
+class Doors:
+    """Listening sockets and the HTTP server on one of them."""
+
+    def __init__(
+        self, http: uvicorn.Server, http_socket: socket.socket, addresses: Addresses
+    ) -> None:
+        self.addresses = addresses
+        self._http = http
+        self._socket = http_socket
+
+    async def serve(self) -> None:
+        """Answer until `stop`; then finish what is under way, with a time limit."""
+        await self._http.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Take no more requests."""
+        self._http.should_exit = True
+
+
+class _HttpServer(uvicorn.Server):
+    """Leaves signals to the composition root, which has more to stop than HTTP."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _uvicorn_config(dataplane: DataPlane) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(dataplane),
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=int(_SHUTDOWN_GRACE_S),
+    )
+
+
+def _check_host(settings: Settings) -> None:
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(settings.host).is_loopback:
+            return
+    if settings.host != "localhost" and not settings.allow_remote:
+        raise StartupError(
+            f"--host {settings.host} would serve strangers without authentication; "
+            "pass --allow-remote if that is meant"
+        )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StartupError(f"port {port} is taken; stop what holds it or pass --port") from error
+        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+def _bind_grpc(server: grpc.aio.Server, settings: Settings) -> int:
+    try:
+        return server.add_insecure_port(_authority(settings.host, settings.grpc_port))
+    except RuntimeError as error:
+        raise StartupError(
+            f"port {settings.grpc_port} is taken; stop what holds it or pass --grpc-port"
+        ) from error
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{_authority(host, port)}"

@@ -1,0 +1,57 @@
+"""Grids: where the values of a field lie, and how to move a field to another grid."""
+
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+
+from certisolve.manifest import Axis, TensorSpec
+
+from .jobs import Array
+
+
+@functools.lru_cache(maxsize=256)
+def coordinates(axis: Axis, size: int) -> Array:
+    """The `size` coordinates of a grid axis, float64, read-only."""
+    lower, upper = axis.lower or 0.0, 1.0 if axis.upper is None else axis.upper
+    points = {
+        "periodic": lambda: lower + (upper - lower) * np.arange(size) / size,
+        "nodes": lambda: np.linspace(lower, upper, size),
+        "cells": lambda: lower + (upper - lower) * (np.arange(size) + 0.5) / size,
+    }[axis.convention or "nodes"]()
+    points.flags.writeable = False
+    return points
+
+
+def resample(field: Array, spec: TensorSpec, sizes: Mapping[str, int]) -> Array:
+    """A periodic field on another grid, by its trigonometric interpolant.
+
+    Exact for fields without content above the Nyquist frequency of the coarser grid.
+
+    Args:
+        field: values on a `periodic` grid along every grid axis of `spec`.
+        spec: whose axes those are.
+        sizes: number of values wanted along each grid axis.
+    """
+    result = field
+    for dimension, name in enumerate(spec.axes):
+        if name in sizes:
+            result = _resample_axis(result, dimension, sizes[name])
+    return result.astype(field.dtype, copy=False)
+
+
+def _resample_axis(field: Array, dimension: int, size: int) -> Array:
+    old = field.shape[dimension]
+    if old == size:
+        return field
+    modes = np.moveaxis(np.fft.rfft(field.astype(np.float64), axis=dimension), dimension, -1)
+    kept = np.zeros((*modes.shape[:-1], size // 2 + 1), modes.dtype)
+    common = min(old, size)
+    kept[..., : common // 2 + 1] = modes[..., : common // 2 + 1]
+    if common % 2 == 0:
+        # The Nyquist mode of an even grid stands for two: half of it goes up, both come down.
+        kept[..., common // 2] *= 0.5 if size > old else 2.0
+    if common % 2 == 0 and size < old:
+        kept[..., common // 2] = kept[..., common // 2].real
+    resampled = np.fft.irfft(kept, n=size, axis=-1) * (size / old)
+    return np.moveaxis(resampled, -1, dimension)

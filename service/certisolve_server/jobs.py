@@ -1,0 +1,192 @@
+"""The shared vocabulary: what travels between gateway, queue and worker."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from certisolve.manifest import Manifest
+
+from .errors import ServingError
+
+Array = NDArray[Any]
+
+
+class ModelKey(NamedTuple):
+    """One version of one model."""
+
+    name: str
+    version: str
+
+
+class Lane(NamedTuple):
+    """Who may share a batch: same program, same shapes, same element types."""
+
+    model: ModelKey
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SolveRequest:
+    """What a caller asks for, before it was checked against a manifest.
+
+    Attributes:
+        version: None for the newest.
+        inputs: by name, without a batch dimension; views of the request's body.
+        untyped: names of the inputs that came as plain JSON numbers, without an element type.
+        t: times at which the solution is wanted; None for the manifest's.
+        diagnostics: whether the answer says how far it can be trusted.
+        deadline: Unix seconds; None for the server's own limit.
+    """
+
+    model: str
+    version: str | None
+    inputs: Mapping[str, Array]
+    untyped: frozenset[str] = frozenset()
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    t: tuple[float, ...] | None = None
+    diagnostics: bool = True
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SolveContext:
+    """What turns a worker's arrays back into the caller's solution.
+
+    Attributes:
+        t: times asked for.
+        sizes: of every axis, as the caller sent it.
+        resampled_from: sizes of the grid axes as sent, if the program ran on others.
+        expected_error: measured at this resolution; None where none was.
+        diagnostics: whether the caller wants them.
+    """
+
+    t: tuple[float, ...]
+    sizes: Mapping[str, int]
+    resampled_from: Mapping[str, int] | None
+    expected_error: float | None
+    diagnostics: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SolveJob:
+    """One admitted request, as the worker sees it.
+
+    Attributes:
+        id: unique, unguessable.
+        context: what the answer must carry with it; opaque to the worker.
+        inputs: one array per input of the manifest, in order, without a batch dimension; read-only.
+        parameters: those with `program_input`, in the manifest's order.
+        submitted_at: Unix seconds.
+        deadline: Unix seconds after which nobody wants the answer; None for no deadline.
+    """
+
+    id: str
+    model: ModelKey
+    inputs: tuple[Array, ...]
+    parameters: tuple[float, ...]
+    submitted_at: float
+    deadline: float | None
+    context: SolveContext
+
+    @property
+    def lane(self) -> Lane:
+        """Who may share a batch with this job."""
+        shapes = tuple(array.shape for array in self.inputs)
+        return Lane(self.model, shapes, tuple(array.dtype.str for array in self.inputs))
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the inputs."""
+        return sum(array.nbytes for array in self.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Milliseconds in each stage: waiting, assembling the batch, the forward pass."""
+
+    queue_ms: float
+    batch_ms: float
+    compute_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A worker's answer to one job.
+
+    Attributes:
+        model: which program answered.
+        outputs: one array per output of the manifest, in order, without a batch dimension.
+        finite: whether every element of every output is finite.
+        batch_size: jobs in the same forward pass.
+    """
+
+    model: ModelKey
+    outputs: tuple[Array, ...]
+    finite: bool
+    timings: Timings
+    batch_size: int
+    context: SolveContext
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """Where a job stands.
+
+    Attributes:
+        status: queued, running, succeeded, failed or cancelled.
+        outcome: set when succeeded.
+        error: set when failed.
+    """
+
+    status: str
+    outcome: Outcome | None = None
+    error: ServingError | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the status is final."""
+        return self.status not in ("queued", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A solve's answer in the words of the manifest.
+
+    Attributes:
+        fields: by output name.
+        axes: axis names of every field.
+        coords: coordinates of the grid axes, float64, by axis name.
+        status: `ok`, or `not_finite` when a field holds NaN or infinity.
+        context: what was asked for, and the diagnostics.
+    """
+
+    fields: Mapping[str, Array]
+    axes: Mapping[str, tuple[str, ...]]
+    coords: Mapping[str, Array]
+    status: str
+    context: SolveContext
+    timings: Timings
+    batch_size: int
+    artifact: "Artifact"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One version of one model on disk, its manifest checked, its files matched to their digests.
+
+    Attributes:
+        digest: SHA-256 in hex of `manifest.json`, which names that of every other file.
+        directory: where the files lie, absolute.
+    """
+
+    manifest: Manifest
+    digest: str
+    directory: str
+
+    @property
+    def key(self) -> ModelKey:
+        """Name and version."""
+        return ModelKey(self.manifest.name, self.manifest.version)
