@@ -1,0 +1,72 @@
+# Everything here runs on a fresh machine with Python 3.11+, pip and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+EXTRA  ?= cpu
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+MODEL  ?=
+
+PROTOS := $(wildcard proto/certisolve/v1/*.proto)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve models train baselines test test-slow check format proto bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.serve: pyproject.toml client/pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the server into $(VENV) (once; a few minutes)"
+	@$(PIP) install --progress-bar on -c constraints.txt -e ./client -e '.[$(EXTRA),plot]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml client/pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing server and tools into $(VENV) (once; a few minutes)"
+	@$(PIP) install --progress-bar on -c constraints.txt -e ./client -e '.[$(EXTRA),dev]'
+	@touch $@ $(VENV)/.serve
+
+setup: $(VENV)/.dev  ## install everything for development
+
+serve: $(VENV)/.serve models  ## serve the bundled models on 127.0.0.1:8000 and :8001
+	@$(BIN)/certisolve serve
+
+models: $(VENV)/.serve  ## build the artifacts of the bundled models from the weights in git
+	@$(BIN)/python -m certisolve_zoo build
+
+train: $(VENV)/.serve  ## reproduce the weights of MODEL from its seed
+	@test -n "$(MODEL)" || { echo "usage: make train MODEL=burgers1d-fno"; exit 2; }
+	@$(BIN)/python -m certisolve_zoo train $(MODEL)
+
+baselines: $(VENV)/.serve  ## re-time every model beside its classical solver
+	@$(BIN)/python -m certisolve_zoo baselines $(MODEL)
+
+test: $(VENV)/.dev models .tools/redis-server  ## run the tests
+	@PATH="$(CURDIR)/.tools:$$PATH" $(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.dev models .tools/redis-server  ## run the tests that take minutes
+	@PATH="$(CURDIR)/.tools:$$PATH" $(BIN)/python -m pytest -m slow --timeout 1800
+
+check: $(VENV)/.dev  ## formatting, lint, types, import directions, generated code
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python tools/check_proto.py
+	@$(BIN)/python tools/check_version.py
+
+format: $(VENV)/.dev  ## format and mend what lint can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+proto: $(VENV)/.dev  ## generate client/certisolve/v1 from proto/
+	@$(BIN)/python tools/check_proto.py --write
+
+bench: $(VENV)/.dev models  ## measure the doors and print the table
+	@$(BIN)/python benchmarks/doors.py
+
+.tools/redis-server: | $(VENV)/.dev
+	@tools/find_redis.sh $@ $(BIN)/python
+
+clean:  ## remove everything that was built or installed
+	rm -rf $(VENV) .tools models/artifacts models/runs
