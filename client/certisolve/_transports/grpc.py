@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from certisolve._calls import Call, Operation, Reply
 from certisolve._config import DEFAULT_GRPC_PORT, DEFAULT_GRPCS_PORT
-from certisolve._errors import CertisolveError, MissingDependency
+from certisolve._errors import MissingDependency
 
 from .base import AsyncTransport, Transport
 
@@ -15,6 +15,9 @@ try:
     from ._grpc_codec import CHANNEL_OPTIONS, Method, bind, map_grpc_error
 except ImportError as error:
     raise MissingDependency("gRPC needs more packages: pip install 'certisolve[grpc]'") from error
+
+#: As httpx words it.
+_CLOSED = "Cannot send a request, as the client has been closed."
 
 
 class GrpcTransport(Transport):
@@ -33,18 +36,21 @@ class GrpcTransport(Transport):
         else:
             self._channel = grpc.insecure_channel(target, CHANNEL_OPTIONS)
         self._methods = bind(self._channel)
+        self._closed = False
 
     def send(self, call: Call) -> Reply:
+        if self._closed:
+            raise RuntimeError(_CLOSED)
         method = self._methods[call.operation]
+        request = method.encode(call)
         try:
-            message = method.invoke(method.encode(call), timeout=call.timeout_s)
+            message = method.invoke(request, timeout=call.timeout_s)
         except grpc.RpcError as error:
             raise map_grpc_error(error, call) from error
-        except ValueError as error:
-            raise _closed(error) from error
         return method.read(message)
 
     def close(self) -> None:
+        self._closed = True
         self._channel.close()
 
 
@@ -56,22 +62,25 @@ class AsyncGrpcTransport(AsyncTransport):
         self._credentials = credentials
         self._channel: grpc.aio.Channel | None = None
         self._methods: Mapping[Operation, Method] = {}
+        self._closed = False
 
     async def asend(self, call: Call) -> Reply:
+        if self._closed:
+            raise RuntimeError(_CLOSED)
         if self._channel is None:
             # Not in __init__: a channel binds itself to the loop that is running.
             self._channel = self._open()
             self._methods = bind(self._channel)
         method = self._methods[call.operation]
+        request = method.encode(call)
         try:
-            message = await method.invoke(method.encode(call), timeout=call.timeout_s)
+            message = await method.invoke(request, timeout=call.timeout_s)
         except grpc.RpcError as error:
             raise map_grpc_error(error, call) from error
-        except grpc.aio.UsageError as error:
-            raise _closed(error) from error
         return method.read(message)
 
     async def aclose(self) -> None:
+        self._closed = True
         if self._channel is not None:
             await self._channel.close(None)
 
@@ -95,7 +104,3 @@ def parse_target(url: str) -> tuple[str, bool]:
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     port = parts.port or (DEFAULT_GRPCS_PORT if secure else DEFAULT_GRPC_PORT)
     return f"{host}:{port}", secure
-
-
-def _closed(error: Exception) -> CertisolveError:
-    return CertisolveError(f"the client was closed: {error}")
