@@ -133,9 +133,7 @@ def _check_parameters(values: Mapping[str, float], manifest: Manifest) -> tuple[
     unknown = sorted(values.keys() - specs.keys())
     if unknown:
         known = ", ".join(specs) or "no parameters"
-        raise UnknownParameter(
-            f"{manifest.name} takes {known}", field=f"parameters.{unknown[0]}"
-        )
+        raise UnknownParameter(f"{manifest.name} takes {known}", field=f"parameters.{unknown[0]}")
     for name, value in values.items():
         _check_parameter(specs[name], value)
     passed = (spec for spec in manifest.parameters if spec.program_input)

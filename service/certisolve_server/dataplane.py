@@ -11,7 +11,14 @@ from certisolve.manifest import Manifest
 from . import admission, grids
 from .broker import AbstractBroker
 from .catalog import Catalog, ModelEntry
-from .errors import BodyTooLarge, DeadlineExceeded, ModelNotReady, QueueFull, ServingError, UnknownJob
+from .errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    ModelNotReady,
+    QueueFull,
+    ServingError,
+    UnknownJob,
+)
 from .jobs import Array, JobState, Outcome, Solution, SolveContext, SolveJob, SolveRequest
 from .telemetry import Metrics
 
@@ -222,7 +229,9 @@ def _on_program_grid(admitted: admission.Admitted, manifest: Manifest) -> tuple[
     )
 
 
-def _context(admitted: admission.Admitted, manifest: Manifest, *, diagnostics: bool) -> SolveContext:
+def _context(
+    admitted: admission.Admitted, manifest: Manifest, *, diagnostics: bool
+) -> SolveContext:
     sent = {name: admitted.sizes[name] for name in manifest.grid_axes}
     return SolveContext(
         t=admitted.t,

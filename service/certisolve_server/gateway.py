@@ -131,7 +131,9 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise StartupError(f"port {port} is taken; stop what holds it or pass --port") from error
+            raise StartupError(
+                f"port {port} is taken; stop what holds it or pass --port"
+            ) from error
         raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     return listener
 

@@ -7,7 +7,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import Route
 
-from ..dataplane import DataPlane
+from certisolve_server.dataplane import DataPlane
+
 from . import problems, rest, schemas
 
 _SOLVE_PATH = "/v1/models/{model}/solve"

@@ -10,9 +10,15 @@ import orjson
 from pydantic import ValidationError
 
 from certisolve import wire
+from certisolve_server.errors import (
+    InvalidOption,
+    InvalidRequest,
+    MalformedBody,
+    UnsupportedMediaType,
+    WrongShape,
+)
+from certisolve_server.jobs import Array, Solution, SolveRequest
 
-from ..errors import InvalidOption, InvalidRequest, MalformedBody, UnsupportedMediaType, WrongShape
-from ..jobs import Array, Solution, SolveRequest
 from .schemas import SolveBody
 
 JSON = "application/json"
@@ -79,7 +85,7 @@ def encode_json(document: Mapping[str, Any]) -> bytes:
 
 
 def preferred_type(accept: str | None, request_type: str) -> str:
-    """The media type of the reply: the first that `Accept` lists and we speak, else the request's."""
+    """The first media type of `Accept` that is spoken here, else the request's."""
     for choice in (accept or "").split(","):
         media_type = choice.partition(";")[0].strip()
         if media_type in (JSON, wire.SAFETENSORS):

@@ -10,7 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..errors import InternalError, InvalidRequest, MethodNotAllowed, NotFound, ServingError
+from certisolve_server.errors import (
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    ServingError,
+)
+
 from .codec import encode_json
 from .status import STATUS
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,11 +13,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from certisolve import wire
+from certisolve_server.catalog import ModelEntry
+from certisolve_server.dataplane import DataPlane, JobView
+from certisolve_server.errors import BodyTooLarge, Cancelled, InvalidOption, UnsupportedMediaType
+from certisolve_server.jobs import SolveRequest
 
-from ..catalog import ModelEntry
-from ..dataplane import DataPlane, JobView
-from ..errors import BodyTooLarge, Cancelled, InvalidOption, UnsupportedMediaType
-from ..jobs import SolveRequest
 from . import codec, schemas
 from .problems import problem_document
 
@@ -24,6 +25,7 @@ DEADLINE_HEADER = "Certisolve-Deadline-Ms"
 _MAX_JOB_WAIT_S = 30.0
 # Watching for a disconnect costs a task; most answers are out sooner than this.
 _WATCH_AFTER_S = 0.02
+_POSITIVE_NUMBER = re.compile(r"[1-9][0-9]{0,11}")
 _TENSORS: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _PROBLEM: dict[int | str, dict[str, Any]] = {"4XX": {"model": schemas.Problem}}
 
@@ -42,14 +44,18 @@ async def get_model(request: Request, model: str, version: str | None = None) ->
     return _json(_model(_dataplane(request).model(model, version)))
 
 
-@router.get("/v1/jobs/{job_id}", tags=["jobs"], responses={**_PROBLEM, 200: {"model": schemas.JobReply}})
+@router.get(
+    "/v1/jobs/{job_id}", tags=["jobs"], responses={**_PROBLEM, 200: {"model": schemas.JobReply}}
+)
 async def get_job(request: Request, job_id: str, wait_s: str = "0") -> Response:
     """Where a job stands, after waiting up to `wait_s` (at most 30) seconds for it to end."""
     view = await _dataplane(request).job(job_id, wait_s=_wait_s(wait_s))
     return _job_response(view, request.headers.get("accept"))
 
 
-@router.delete("/v1/jobs/{job_id}", tags=["jobs"], responses={**_PROBLEM, 200: {"model": schemas.JobReply}})
+@router.delete(
+    "/v1/jobs/{job_id}", tags=["jobs"], responses={**_PROBLEM, 200: {"model": schemas.JobReply}}
+)
 async def cancel_job(request: Request, job_id: str) -> Response:
     """End a job unanswered, unless it has ended; its status afterwards."""
     view = await _dataplane(request).cancel(job_id)
@@ -179,8 +185,10 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
 def _deadline(header: str | None) -> float | None:
     if header is None:
         return None
-    if not (header.isascii() and header.isdigit() and 0 < int(header[:12]) and len(header) <= 12):
-        raise InvalidOption("must be a positive whole number of milliseconds", field=DEADLINE_HEADER)
+    if not _POSITIVE_NUMBER.fullmatch(header):
+        raise InvalidOption(
+            "must be a whole number of milliseconds, 1 or more", field=DEADLINE_HEADER
+        )
     return time.time() + int(header) / 1e3
 
 

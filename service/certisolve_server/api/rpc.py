@@ -24,11 +24,17 @@ from certisolve.v1 import (
     solve_pb2_grpc,
     tensor_pb2,
 )
+from certisolve_server.catalog import ModelEntry
+from certisolve_server.dataplane import DataPlane, JobView
+from certisolve_server.errors import (
+    BodyTooLarge,
+    InternalError,
+    InvalidOption,
+    MalformedBody,
+    ServingError,
+)
+from certisolve_server.jobs import Array, Solution, SolveRequest
 
-from ..catalog import ModelEntry
-from ..dataplane import DataPlane, JobView
-from ..errors import BodyTooLarge, InternalError, InvalidOption, MalformedBody, ServingError
-from ..jobs import Array, Solution, SolveRequest
 from .status import STATUS
 
 _log = logging.getLogger(__name__)
@@ -45,7 +51,9 @@ class SolverServicer(solve_pb2_grpc.SolverServiceServicer):
     def __init__(self, dataplane: DataPlane) -> None:
         self._dataplane = dataplane
 
-    async def Solve(self, request: solve_pb2.SolveRequest, context: Context) -> solve_pb2.SolveReply:
+    async def Solve(
+        self, request: solve_pb2.SolveRequest, context: Context
+    ) -> solve_pb2.SolveReply:
         async with _problems(context):
             solution = await self._dataplane.solve(
                 _to_request(request, _deadline(context), self._dataplane.limits.max_body_bytes)
@@ -59,7 +67,9 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
     def __init__(self, dataplane: DataPlane) -> None:
         self._dataplane = dataplane
 
-    async def SubmitSolve(self, request: job_pb2.SubmitSolveRequest, context: Context) -> job_pb2.Job:
+    async def SubmitSolve(
+        self, request: job_pb2.SubmitSolveRequest, context: Context
+    ) -> job_pb2.Job:
         async with _problems(context):
             # The deadline of this call is for accepting the job, not for running it.
             solve = _to_request(request.request, None, self._dataplane.limits.max_body_bytes)
@@ -98,7 +108,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
             return _to_model_info(self._dataplane.model(request.name, request.version or None))
 
 
-class HealthServicer(health_pb2_grpc.HealthServicer):
+class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # untyped base
     """grpc.health.v1.Health: SERVING once every model is loaded."""
 
     def __init__(self, dataplane: DataPlane) -> None:
@@ -151,11 +161,14 @@ async def _problems(context: Context) -> AsyncIterator[None]:
     try:
         yield
     except ServingError as error:
-        await context.abort_with_status(_to_status(error))
+        await _abort(context, error)
     except Exception as error:
         _log.error("request_failed", exc_info=error)
-        defect = InternalError("a defect of the server; its log has the cause")
-        await context.abort_with_status(_to_status(defect))
+        await _abort(context, InternalError("a defect of the server; its log has the cause"))
+
+
+async def _abort(context: Context, error: ServingError) -> None:
+    await context.abort_with_status(_to_status(error))  # type: ignore[attr-defined]  # old stubs
 
 
 def _to_status(error: ServingError) -> grpc.Status:

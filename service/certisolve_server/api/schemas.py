@@ -14,7 +14,9 @@ class _Body(BaseModel):
 class SolveOptions(_Body):
     """How to answer."""
 
-    diagnostics: bool = Field(True, description="Whether to say how far the answer can be trusted.")
+    diagnostics: bool = Field(
+        default=True, description="Whether to say how far the answer can be trusted."
+    )
 
 
 class SolveBody(_Body):
@@ -27,7 +29,7 @@ class SolveBody(_Body):
     t: list[Finite] | None = Field(
         None, description="Times at which the solution is wanted; the manifest's when left out."
     )
-    options: SolveOptions = SolveOptions()
+    options: SolveOptions = Field(default_factory=SolveOptions)
 
 
 class ModelRef(_Body):

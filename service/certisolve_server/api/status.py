@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import grpc
 
-from ..errors import ErrorCode
+from certisolve_server.errors import ErrorCode
 
 
 class Status(NamedTuple):

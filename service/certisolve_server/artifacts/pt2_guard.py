@@ -28,11 +28,42 @@ _TARGET = re.compile(
 # As sympy's srepr writes a symbol: Symbol('s41', positive=True, integer=True).
 _SYMBOL = re.compile(r"Symbol\('[su]\d+'(, [a-z]+=(True|False))*\)")
 _BARE_SYMBOL = re.compile(r"[su]\d+")
-_SHAPE_FUNCTIONS = frozenset(
-    "Max Min Mod PythonMod FloorDiv CleanDiv IntTrueDiv FloatTrueDiv CeilToInt FloorToInt "
-    "CeilDiv TruncToInt RoundToInt ToFloat Where Eq Ne Lt Le Gt Ge And Or Not True False oo int_oo "
-    "Integer Rational Float Add Mul Pow".split()
-)
+_SHAPE_FUNCTIONS = {
+    "Max",
+    "Min",
+    "Mod",
+    "PythonMod",
+    "FloorDiv",
+    "CleanDiv",
+    "IntTrueDiv",
+    "FloatTrueDiv",
+    "CeilToInt",
+    "FloorToInt",
+    "CeilDiv",
+    "TruncToInt",
+    "RoundToInt",
+    "ToFloat",
+    "Where",
+    "Eq",
+    "Ne",
+    "Lt",
+    "Le",
+    "Gt",
+    "Ge",
+    "And",
+    "Or",
+    "Not",
+    "True",
+    "False",
+    "oo",
+    "int_oo",
+    "Integer",
+    "Rational",
+    "Float",
+    "Add",
+    "Mul",
+    "Pow",
+}
 _EXPRESSION = re.compile(r"[\w\s+\-*/(),.<>=&|~]*")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _NAME_KEYS = frozenset({"name", "as_name", "parameter_name", "buffer_name", "tensor_name"})

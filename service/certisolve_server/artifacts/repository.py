@@ -9,8 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from certisolve.manifest import Manifest, ManifestError
-
-from ..jobs import Array, Artifact
+from certisolve_server.jobs import Array, Artifact
 
 GOLDEN_FILE = "golden.safetensors"
 _MANIFEST_FILE = "manifest.json"

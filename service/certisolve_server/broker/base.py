@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..errors import ServingError
-from ..jobs import JobState, Outcome, SolveJob
+from certisolve_server.errors import ServingError
+from certisolve_server.jobs import JobState, Outcome, SolveJob
 
 
 class Depth(NamedTuple):
@@ -16,7 +16,7 @@ class Depth(NamedTuple):
 
 
 class AbstractBroker(ABC):
-    """Hands jobs from gateways to workers and answers back; every accepted job ends exactly once."""
+    """Hands jobs to workers and answers back; every accepted job ends exactly once."""
 
     @abstractmethod
     async def submit(self, job: SolveJob, *, keep_result: bool) -> None:

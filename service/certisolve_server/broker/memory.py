@@ -6,8 +6,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ..errors import Cancelled, ServingError, UnknownJob
-from ..jobs import JobState, Outcome, SolveJob
+from certisolve_server.errors import Cancelled, ServingError, UnknownJob
+from certisolve_server.jobs import JobState, Outcome, SolveJob
+
 from .base import AbstractBroker, Depth
 
 _QUEUED, _RUNNING = JobState("queued"), JobState("running")

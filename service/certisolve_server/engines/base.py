@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..jobs import Artifact
+from certisolve_server.jobs import Artifact
+
 from .device import AbstractDevice, Fetch
 
 

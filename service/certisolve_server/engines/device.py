@@ -97,7 +97,7 @@ class CudaDevice(AbstractDevice):
             raise ValueError(f"cuda:{index}: torch sees {torch.cuda.device_count()} CUDA devices")
         self.name = f"cuda:{index}"
         self.pipeline_depth = 2
-        self._stream = torch.cuda.Stream(self.torch_device)
+        self._stream = torch.cuda.Stream(self.torch_device)  # type: ignore[no-untyped-call]  # torch
 
     def padded(self, batch_size: int) -> int:
         return 1 << (batch_size - 1).bit_length()
@@ -109,7 +109,7 @@ class CudaDevice(AbstractDevice):
         pinned = [torch.empty(o.shape, dtype=o.dtype, pin_memory=True) for o in outputs]
         for host, output in zip(pinned, outputs, strict=True):
             host.copy_(output, non_blocking=True)
-        arrived = torch.cuda.Event()
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch
         arrived.record(self._stream)
 
         def wait() -> list[NDArray[Any]]:

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifacts import ArtifactError, GoldenCase, golden_cases
-from ..jobs import Artifact
+from certisolve_server.artifacts import ArtifactError, GoldenCase, golden_cases
+from certisolve_server.jobs import Artifact
+
 from .base import AbstractEngine, ProgramError
 from .device import AbstractDevice
 

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+import torch.utils.dlpack
 from torch import Tensor
 
-from ..jobs import Artifact
+from certisolve_server.jobs import Artifact
+
 from .base import AbstractEngine, ProgramError
 from .device import AbstractDevice
 
@@ -47,7 +49,7 @@ class OnnxEngine(AbstractEngine):
             torch.cuda.current_stream(self.device.torch_device).synchronize()
         self._session.run_with_iobinding(binding)
         # DLPack shares the memory; onnxruntime frees it when the last tensor goes.
-        return [torch.from_dlpack(output) for output in binding.get_outputs()]
+        return [torch.utils.dlpack.from_dlpack(output) for output in binding.get_outputs()]
 
 
 def _place(device: torch.device) -> tuple[str, int]:

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.export.passes import move_to_device_pass
 from torch.fx.graph import CodeGen
 
-from ..artifacts import UnsafeProgram, check_pt2
-from ..jobs import Artifact
+from certisolve_server.artifacts import UnsafeProgram, check_pt2
+from certisolve_server.jobs import Artifact
+
 from .base import AbstractEngine, ProgramError
 from .device import AbstractDevice
 

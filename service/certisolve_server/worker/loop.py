@@ -10,13 +10,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..batching import AbstractBatcher, DynamicBatcher, Request
-from ..broker import AbstractBroker
-from ..engines import AbstractDevice, Step
-from ..engines.load import LoadedEngine
-from ..errors import DeadlineExceeded, InternalError, ModelNotReady, ServingError
-from ..jobs import Lane, ModelKey, Outcome, SolveJob, Timings
-from ..telemetry import Metrics
+from certisolve_server.batching import AbstractBatcher, DynamicBatcher, Request
+from certisolve_server.broker import AbstractBroker
+from certisolve_server.engines import AbstractDevice, Step
+from certisolve_server.engines.load import LoadedEngine
+from certisolve_server.errors import DeadlineExceeded, InternalError, ModelNotReady, ServingError
+from certisolve_server.jobs import Lane, ModelKey, Outcome, SolveJob, Timings
+from certisolve_server.telemetry import Metrics
 
 _log = logging.getLogger(__name__)
 #: Jobs held ready for the next batches; the rest stays in the queue for other workers.
