@@ -57,7 +57,8 @@ def to_array(field: str, value: Tensor) -> Array:
     except (TypeError, ValueError) as error:
         problem = error.problem if isinstance(error, WireError) else error
         raise TypeError(f"{field}: {problem}") from error
-    return _to_float32(array) if array.dtype == np.float64 else array
+    # By kind and size: a big-endian float64 is not equal to np.float64.
+    return _to_float32(array) if array.dtype.str[1:] == "f8" else array
 
 
 def _convert(value: Tensor) -> Array:

@@ -182,7 +182,7 @@ class Client:
 
 
 class AsyncClient:
-    """A certisolve server, for asyncio (and, over HTTP, trio): as `Client`, with `await`.
+    """A certisolve server, for asyncio: as `Client`, with `await`.
 
     Args:
         url: as for `Client`.

@@ -1,5 +1,6 @@
 """The time that retries and polls see; passed in, so that tests need not wait."""
 
+import asyncio
 import time
 from abc import ABC, abstractmethod
 
@@ -30,7 +31,4 @@ class SystemClock(Clock):
         time.sleep(delay_s)
 
     async def asleep(self, delay_s: float) -> None:
-        # anyio, like httpx, runs under asyncio and trio; most programs never get here.
-        import anyio
-
-        await anyio.sleep(delay_s)
+        await asyncio.sleep(delay_s)

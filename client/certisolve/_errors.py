@@ -17,8 +17,8 @@ CertisolveError
     └── InternalServerError     a defect of the server or the model
 
 `ServerError.code` is stable and the same over HTTP and gRPC; the classes group the codes by what
-a program can do about them. Wrong use of the SDK itself is a plain `TypeError`, `ValueError` or, once
-it is closed, `RuntimeError`.
+a program can do about them. Wrong use of the SDK itself is a plain `TypeError` or `ValueError`, or
+`RuntimeError` once the client is closed.
 """
 
 from collections.abc import Mapping

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from anyio.from_thread import start_blocking_portal
+
 from certisolve import AsyncClient, AsyncJob, Client, Clock
 
 from .servers import Backend, serve_grpc, serve_http

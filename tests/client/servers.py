@@ -15,6 +15,14 @@ import anyio.to_thread
 import grpc
 import numpy as np
 import uvicorn
+from google.protobuf import any_pb2
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
 from certisolve.manifest import (
     Axis,
     Manifest,
@@ -40,13 +48,6 @@ from certisolve.wire import (
     encode_safetensors,
     from_bytes,
 )
-from google.protobuf import any_pb2
-from google.rpc import status_pb2
-from grpc_status import rpc_status
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 DIGEST = "ab" * 32
 

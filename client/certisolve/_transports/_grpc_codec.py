@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError, Message
-from google.rpc import status_pb2  # type: ignore[import-untyped]  # ships no types
+from google.rpc import status_pb2
 
 from certisolve._arrays import Array
 from certisolve._calls import COORDS, Call, Operation, Reply, read_problem
@@ -42,6 +42,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # Each client has its own connection, as over HTTP.
     ("grpc.use_local_subchannel_pool", 1),
 )
+_NO_MESSAGE = "the reply is not certisolve's: its bytes are not the message expected"
 _DETAILS_KEY = "grpc-status-details-bin"
 
 
@@ -53,12 +54,15 @@ class Method:
     encode: Callable[[Call], Message]
     decode: Callable[[Any], Reply]
 
-    def read(self, message: Message) -> Reply:
+    def read(self, message: Message | None) -> Reply:
         """The reply in `message`.
 
         Raises:
-            InvalidReply: a tensor or manifest in it is malformed.
+            InvalidReply: there is none, or a tensor or manifest in it is malformed.
         """
+        # grpc.aio returns None for bytes that are no message; grpc raises INTERNAL.
+        if message is None:
+            raise InvalidReply(_NO_MESSAGE)
         try:
             return self.decode(message)
         except (WireError, ValueError) as error:
@@ -97,7 +101,9 @@ def map_grpc_error(error: Any, call: Call) -> CertisolveError:
     if code is grpc.StatusCode.UNAVAILABLE:
         sent = not text.startswith(_NEVER_SENT)
         return ConnectionFailed(f"{call.operation}: {text}", sent=sent)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message" in text.lower():
+    if text.startswith("Exception deserializing"):
+        return InvalidReply(_NO_MESSAGE)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
         return from_problem("body_too_large", text, status=413)
     return from_problem("", f"gRPC {code.name}: {text}", status=status)
 

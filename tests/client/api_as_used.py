@@ -1,0 +1,86 @@
+"""The public API as a user's type checker sees it; checked by mypy --strict, never run."""
+
+from collections.abc import Mapping
+from typing import assert_type
+
+import numpy as np
+import torch
+import xarray
+
+from certisolve import (
+    AsyncClient,
+    AsyncJob,
+    Call,
+    Client,
+    Diagnostics,
+    HttpTransport,
+    Job,
+    JobStatus,
+    Manifest,
+    MockTransport,
+    ModelInfo,
+    Overloaded,
+    Reply,
+    RetryPolicy,
+    Solution,
+)
+from certisolve.grpc import GrpcTransport
+
+
+def solve_everything() -> None:
+    with Client("http://127.0.0.1:8000", timeout=5, retry=RetryPolicy(max_attempts=2)) as client:
+        solution = client.solve(
+            "burgers1d-fno",
+            {"u0": np.zeros(256), "a": [0.0, 1.0], "b": torch.zeros(3), "c": xarray.DataArray([1])},
+            parameters={"nu": 0.01},
+            t=[0.5, 1.0],
+            timeout=2.5,
+        )
+        assert_type(solution, Solution)
+        assert_type(solution.diagnostics, Diagnostics | None)
+        assert_type(solution.batch_size, int)
+        assert_type(solution.timings_ms.compute, float)
+        assert_type(solution.model.digest, str)
+        fields: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = solution.fields
+        dataset: xarray.Dataset = solution.to_xarray()
+        del fields, dataset
+        client.solve("m", {"u0": np.zeros(1)}, t=1.0)
+        client.solve("m", {"u0": np.zeros(1)}, t=np.linspace(0, 1, 3))
+
+
+def run_in_the_background() -> None:
+    client = Client("grpcs://host:443", transport=GrpcTransport("grpcs://host:443"))
+    job = client.submit_solve("m", {"u0": [1.0]})
+    assert_type(job, Job)
+    assert_type(job.status(), JobStatus)
+    assert_type(job.wait(timeout=1), Solution)
+    assert_type(client.job(job.id).cancel(), JobStatus)
+    client.close()
+
+
+def look_around() -> None:
+    client = Client("http://host", transport=HttpTransport("http://host"))
+    assert_type(client.models(), list[ModelInfo])
+    assert_type(client.model("m", version="1").manifest, Manifest)
+    try:
+        client.models()
+    except Overloaded as error:
+        assert_type(error.retry_after_s, float | None)
+
+
+async def solve_concurrently() -> None:
+    async with AsyncClient("grpc://127.0.0.1:8001") as client:
+        assert_type(await client.solve("m", {"u0": [1.0]}), Solution)
+        job = await client.submit_solve("m", {"u0": [1.0]})
+        assert_type(job, AsyncJob)
+        assert_type(await job.wait(), Solution)
+        assert_type(await client.models(), list[ModelInfo])
+
+
+def answer(call: Call) -> Reply:
+    return Reply(call.tensors, {})
+
+
+def test_without_a_server() -> None:
+    Client("http://unused", transport=MockTransport(answer))
+    AsyncClient("http://unused", transport=MockTransport(answer))
