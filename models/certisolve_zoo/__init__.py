@@ -1,0 +1,1 @@
+"""Architectures, reference solvers, training and export of the bundled models."""

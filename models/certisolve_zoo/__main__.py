@@ -1,0 +1,5 @@
+"""`python -m certisolve_zoo`."""
+
+from .cli import app
+
+app()

@@ -1,0 +1,86 @@
+"""Programs that any torch or ONNX runtime can load, and that carry nothing executable."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram, ShapesCollection
+
+from .spec import ModelSpec
+
+
+class ExportError(RuntimeError):
+    """A program would not be portable; the message names the node."""
+
+
+def export_program(
+    model: nn.Module, spec: ModelSpec, inputs: tuple[Tensor, ...]
+) -> ExportedProgram:
+    """The network as a graph of ATen operators, for any batch and grid size within its limits.
+
+    Args:
+        model: in evaluation mode.
+        spec: names the axes of the inputs and their limits.
+        inputs: an example with a batch of at least two.
+
+    Raises:
+        ExportError: the graph holds an operator outside ATen or a complex tensor.
+    """
+    shapes = ShapesCollection()  # type: ignore[no-untyped-call]  # unannotated in torch
+    dimensions = _dimensions(spec)
+    for tensor_spec, tensor in zip(spec.inputs, inputs, strict=True):
+        names = ("batch", *tensor_spec.axes)
+        shapes[tensor] = {axis: dimensions[name] for axis, name in enumerate(names)}
+    program = torch.export.export(
+        model, inputs, dynamic_shapes=shapes.dynamic_shapes(model, inputs)
+    )
+    _check_portable(program)
+    _strip(program)
+    return program
+
+
+def save_torch_export(program: ExportedProgram, path: Path) -> None:
+    """Write a `.pt2` archive of JSON and raw tensor bytes."""
+    torch.export.save(program, path)
+
+
+def save_onnx(program: ExportedProgram, spec: ModelSpec, path: Path) -> None:
+    """Write one ONNX file, weights included, its inputs and outputs named as in the manifest."""
+    onnx_program = torch.onnx.export(
+        program,
+        input_names=[tensor.name for tensor in spec.inputs],
+        output_names=[tensor.name for tensor in spec.outputs],
+        dynamo=True,
+        verbose=False,
+    )
+    if onnx_program is None:
+        raise ExportError(f"{spec.name}: torch returned no ONNX program")
+    onnx_program.save(path, external_data=False)
+
+
+def _dimensions(spec: ModelSpec) -> dict[str, Dim]:
+    dimensions = {"batch": Dim("batch", min=1, max=spec.max_batch_size)}
+    for name, axis in spec.axes.items():
+        if axis.kind == "grid":
+            smallest, largest = spec.grid_limits
+            dimensions[name] = Dim(name, min=smallest, max=largest)
+        elif axis.kind == "points":
+            dimensions[name] = Dim(name, min=axis.minimum, max=axis.maximum)
+    return dimensions
+
+
+def _check_portable(program: ExportedProgram) -> None:
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, Tensor) and value.is_complex():
+            raise ExportError(f"{node.name} is complex")
+        namespace = getattr(node.target, "namespace", "aten")
+        if node.op == "call_function" and namespace != "aten":
+            raise ExportError(f"{node.name} calls {node.target}, which is not an ATen operator")
+
+
+def _strip(program: ExportedProgram) -> None:
+    """Take out example inputs, which are stored as a pickle, and traces of this machine's files."""
+    program._example_inputs = None
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)

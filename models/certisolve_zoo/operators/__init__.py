@@ -1,0 +1,1 @@
+"""Neural operators in real arithmetic, channels last."""

@@ -1,0 +1,1 @@
+"""Reference solvers of the differential equations that the surrogates are trained on."""
