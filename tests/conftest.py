@@ -1,8 +1,68 @@
 """What every test may rely on."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+import torch
+
+from certisolve.manifest import TensorSpec, ValidatedResolution
+from helpers import POINTS, Pointwise, field_manifest, parameter, write_artifact
+from processes import Server, serving
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of models that are exact, so that every answer is known."""
+    root = tmp_path_factory.mktemp("models")
+    double = Pointwise(lambda u: 2 * u)
+    write_artifact(root, double, field_manifest("double"))
+    write_artifact(root, double, field_manifest("resampling", unvalidated_resolution="resample"))
+    write_artifact(
+        root,
+        Pointwise(lambda u, gain: u * gain[:, None]),
+        field_manifest("scale", parameters=(parameter("gain", 0.0, 9.0, 3.0),)),
+    )
+    write_artifact(root, Pointwise(_work), field_manifest("slow"))
+    write_artifact(root, Pointwise(torch.log), field_manifest("log"))
+    write_artifact(root, Pointwise(lambda x, y: x * y), _points_manifest())
+    return root
+
+
+@pytest.fixture(scope="session")
+def server(small_models: Path) -> Iterator[Server]:
+    """A running server of `small_models` that takes bodies up to 1 MiB."""
+    with serving(small_models, "--max-body-bytes", str(1 << 20)) as running:
+        yield running
+
+
+def _work(u: torch.Tensor) -> torch.Tensor:
+    """About a fifth of a second of arithmetic that leaves u as it was."""
+    matrix = torch.eye(1200)
+    for _ in range(12):
+        matrix = matrix @ matrix
+    return u * matrix[0, 0]
+
+
+def _points_manifest():
+    def spec(name: str) -> TensorSpec:
+        return TensorSpec(
+            name=name, dtype="F32", axes=("points",), description=name, minimum=-1.0, maximum=1.0
+        )
+
+    whole = ValidatedResolution(
+        sizes={}, error=1e-3, worst_error=2e-3, metric="rmse", num_samples=10
+    )
+    return field_manifest(
+        "product",
+        axes={"points": POINTS},
+        inputs=(spec("x"), spec("y")),
+        outputs=(TensorSpec(name="f", dtype="F32", axes=("points",), description="x y"),),
+        resolutions=(whole,),
+        t=(),
+    )

@@ -23,6 +23,7 @@ from certisolve.manifest import (
 )
 
 PERIODIC = Axis(kind="grid", lower=0.0, upper=1.0, convention="periodic", boundary="periodic")
+POINTS = Axis(kind="points", minimum=1, maximum=4096)
 
 
 class Pointwise(nn.Module):
@@ -91,14 +92,16 @@ def write_artifact(root: Path, module: nn.Module, manifest: Manifest) -> Path:
         goldens[f"{case}/outputs/{manifest.outputs[0].name}"] = outputs.detach().numpy()
     example = _golden_inputs(manifest, manifest.resolutions[0].sizes)
     export_pt2(directory / "program.pt2", module, tuple(map(torch.from_numpy, example.values())))
-    save_file({k: np.ascontiguousarray(v) for k, v in goldens.items()}, directory / "golden.safetensors")
+    save_file(
+        {k: np.ascontiguousarray(v) for k, v in goldens.items()}, directory / "golden.safetensors"
+    )
     seal(directory, manifest)
     return directory
 
 
 def export_pt2(path: Path, module: nn.Module, example: Sequence[Tensor]) -> None:
     """A `.pt2` with every dimension dynamic and no pickled sample inputs."""
-    dynamic = tuple({d: torch.export.Dim.DYNAMIC for d in range(t.dim())} for t in example)
+    dynamic = tuple(dict.fromkeys(range(t.dim()), torch.export.Dim.DYNAMIC) for t in example)
     program = torch.export.export(module, tuple(example), dynamic_shapes=(dynamic,))
     buffer = io.BytesIO()
     torch.export.save(program, buffer)

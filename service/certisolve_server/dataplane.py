@@ -14,6 +14,7 @@ from .catalog import Catalog, ModelEntry
 from .errors import (
     BodyTooLarge,
     DeadlineExceeded,
+    ErrorCode,
     ModelNotReady,
     QueueFull,
     ServingError,
@@ -107,6 +108,9 @@ class DataPlane:
             solution = self._solution(await self._result(job))
         except ServingError as error:
             self._metrics.request_done(_known(request.model, error), error.code)
+            raise
+        except asyncio.CancelledError:
+            self._metrics.request_done(request.model, ErrorCode.CANCELLED)
             raise
         self._metrics.request_done(request.model, "ok")
         return solution

@@ -32,6 +32,7 @@ class MemoryBroker(AbstractBroker):
     ) -> None:
         self._results = _KeptResults(result_ttl_s, max_result_bytes, clock)
         self._entries: dict[str, _Entry] = {}
+        self._unread: dict[str, JobState] = {}
         self._queue: deque[str] = deque()
         self._arrival = asyncio.Event()
         self._num_bytes = 0
@@ -65,11 +66,14 @@ class MemoryBroker(AbstractBroker):
 
     async def cancel(self, job_id: str) -> JobState:
         self._end(job_id, JobState("cancelled", error=Cancelled("the job was cancelled")))
-        return await self.state(job_id)
+        return self._unread.pop(job_id, None) or await self.state(job_id)
 
     async def result(self, job_id: str) -> Outcome:
         entry = self._entries.get(job_id)
-        state = await entry.ended if entry else self._results.get(job_id)
+        if entry is not None:
+            # Shielded: one waiter that goes away must not take the answer from the others.
+            await asyncio.shield(entry.ended)
+        state = self._unread.pop(job_id, None) or self._results.get(job_id)
         if state.outcome is None:
             raise state.error or Cancelled("the job was cancelled")
         return state.outcome
@@ -77,7 +81,7 @@ class MemoryBroker(AbstractBroker):
     async def state(self, job_id: str, *, wait_s: float = 0.0) -> JobState:
         entry = self._entries.get(job_id)
         if entry is None:
-            return self._results.get(job_id)
+            return self._unread.get(job_id) or self._results.get(job_id)
         if wait_s > 0:
             await asyncio.wait([entry.ended], timeout=wait_s)
         return entry.state
@@ -99,10 +103,11 @@ class MemoryBroker(AbstractBroker):
             return
         self._num_bytes -= entry.job.num_bytes
         entry.state = state
-        if not entry.ended.done():
-            entry.ended.set_result(state)
+        entry.ended.set_result(state)
         if entry.keep_result or state.status == "cancelled":
             self._results.put(job_id, state)
+        else:
+            self._unread[job_id] = state
 
 
 class _Entry:

@@ -6,12 +6,14 @@ from .base import ProgramError as ProgramError
 from .base import Step as Step
 from .device import AbstractDevice as AbstractDevice
 from .device import open_device as open_device
+from .load import LoadedEngine as LoadedEngine
 from .load import load_engine as load_engine
 
 __all__ = [
     "AbstractDevice",
     "AbstractEngine",
     "Launch",
+    "LoadedEngine",
     "ProgramError",
     "Step",
     "load_engine",

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from certisolve_server.batching import AbstractBatcher, DynamicBatcher, Request
 from certisolve_server.broker import AbstractBroker
-from certisolve_server.engines import AbstractDevice, Step
-from certisolve_server.engines.load import LoadedEngine
+from certisolve_server.engines import AbstractDevice, LoadedEngine, Step
 from certisolve_server.errors import DeadlineExceeded, InternalError, ModelNotReady, ServingError
 from certisolve_server.jobs import Lane, ModelKey, Outcome, SolveJob, Timings
 from certisolve_server.telemetry import Metrics
