@@ -2,7 +2,7 @@
 
 import typer
 
-from . import doctor, models, serve, solve
+from . import bench, doctor, models, serve, solve
 
 app = typer.Typer(
     name="certisolve",
@@ -15,5 +15,6 @@ app.command("serve")(serve.serve)
 app.command("models")(models.models)
 app.command("solve")(solve.solve)
 app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
 
 __all__ = ["app"]

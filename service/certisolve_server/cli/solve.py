@@ -1,0 +1,150 @@
+"""certisolve solve: one request, from files to a summary, a file and a picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from .console import fail, messages, output, pairs_table
+from .models import describe_error, describe_sizes
+from .remote import DEFAULT_TIMEOUT_S, DEFAULT_URL, Timeout, Url, Version, connected
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from certisolve import Manifest, Solution
+    from certisolve.manifest import ValidatedResolution
+
+
+def solve(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    file: Annotated[
+        Path | None, typer.Argument(help=".npz or .safetensors holding the inputs by name.")
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="NAME=FILE",
+            help="u0=u0.npy, u0=file.npz:key, u0=file.safetensors:key, or x=0.5,0.7.",
+        ),
+    ] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="NAME=VALUE", help="Scalar of the equation."),
+    ] = None,
+    t: Annotated[
+        list[float] | None, typer.Option("--t", help="Time at which the solution is wanted.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write fields: .npz, .npy, .safetensors.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw inputs and fields: .png, .pdf.")] = None,
+    url: Url = DEFAULT_URL,
+    version: Version = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Solve for one initial condition or coefficient, and say how far to trust the answer."""
+    from . import arrays
+
+    try:
+        sent = arrays.read_inputs(file, inputs or [])
+        if out is not None:
+            arrays.check_writable(out)
+    except arrays.ArrayFileError as error:
+        fail(str(error))
+    if plot is not None:
+        _check_plottable(plot)
+    values = dict(_parameter(text) for text in parameters or [])
+    with connected(url, timeout) as client, messages().status(f"solving {model}"):
+        solution = client.solve(model, sent, parameters=values, t=t, version=version)
+        manifest = client.model(model, solution.model.version).manifest
+    output().print(_summary(solution, manifest))
+    output().print(_fields(solution, manifest))
+    _keep(solution, manifest, sent, out, plot)
+
+
+def _parameter(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        fail(f"--param {text}: write NAME=NUMBER, for example nu=0.01")
+
+
+def _check_plottable(path: Path) -> None:
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        fail("--plot needs matplotlib: pip install 'certisolve-server[plot]'")
+    if not path.parent.is_dir():
+        fail(f"{path}: there is no directory {path.parent}")
+
+
+def _summary(solution: "Solution", manifest: "Manifest") -> Table:
+    timings, table = solution.timings_ms, pairs_table()
+    table.add_row("model", f"{escape(manifest.title)} ({manifest.name} {solution.model.version})")
+    colour = "green" if solution.status == "ok" else "red"
+    table.add_row("status", f"[{colour}]{escape(solution.status)}[/]")
+    table.add_row("error", error_bar(solution, manifest))
+    if solution.t.size:
+        table.add_row("t", ", ".join(f"{time:g}" for time in solution.t))
+    stages = f"queue {timings.queue:.2f}, batch {timings.batch:.2f}, compute {timings.compute:.2f}"
+    table.add_row("time", f"{sum(timings):.2f} ms ({stages})")
+    table.add_row("batch", f"shared by {solution.batch_size} request(s)")
+    return table
+
+
+def error_bar(solution: "Solution", manifest: "Manifest") -> str:
+    """How far the answer can be trusted, as a sentence with markup."""
+    diagnostics = solution.diagnostics
+    if diagnostics is None:
+        return "not asked for"
+    if diagnostics.resampled_from is not None:
+        sent = describe_sizes(dict(diagnostics.resampled_from))
+        return f"[yellow]not validated at {sent}: computed on another grid and resampled[/]"
+    if diagnostics.expected_error is None or (measured := _measured(solution, manifest)) is None:
+        return "[yellow]never measured[/]"
+    worst = f"at most {measured.worst_error:.2g} in {measured.num_samples} unseen samples"
+    return f"{describe_error(measured)} expected; {worst}"
+
+
+def _measured(solution: "Solution", manifest: "Manifest") -> "ValidatedResolution | None":
+    sizes = {axis: points.size for axis, points in solution.coords.items()}
+    return next((each for each in manifest.resolutions if each.sizes == sizes), None)
+
+
+def _fields(solution: "Solution", manifest: "Manifest") -> Table:
+    units = {spec.name: spec.units for spec in manifest.outputs}
+    table = Table("field", "shape", "minimum", "maximum", "units")
+    for name, field in solution.fields.items():
+        axes = zip(solution.axes[name], field.shape, strict=True)
+        shape = ", ".join(f"{axis}={size}" for axis, size in axes)
+        table.add_row(name, shape, f"{field.min():.6g}", f"{field.max():.6g}", units.get(name, ""))
+    return table
+
+
+def _keep(
+    solution: "Solution",
+    manifest: "Manifest",
+    sent: "dict[str, NDArray[np.generic]]",
+    out: Path | None,
+    plot: Path | None,
+) -> None:
+    from .arrays import ArrayFileError, write_solution
+
+    try:
+        if out is not None:
+            write_solution(out, solution)
+            output().print(f"wrote {out}")
+        if plot is not None:
+            from .plot import draw
+
+            draw(plot, solution, manifest, sent)
+            output().print(f"drew {plot}")
+    except (ArrayFileError, OSError, ValueError) as error:
+        fail(str(error))
