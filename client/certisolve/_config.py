@@ -4,7 +4,8 @@
 DEFAULT_TIMEOUT_S = 60.0
 #: Seconds to establish a connection, of the call's total.
 CONNECT_TIMEOUT_S = 5.0
-#: Connections an HTTP client may hold open at once, all of them kept alive between calls.
+#: Connections an HTTP client may hold open at once, all of them kept alive between calls. Further
+#: calls wait for one, within their time.
 MAX_CONNECTIONS = 100
 #: Port of a `grpc://` URL that names none: the server's default.
 DEFAULT_GRPC_PORT = 8001

@@ -1,6 +1,7 @@
 """The promises of the client, kept over every transport, with and without await."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -99,6 +100,14 @@ def test_fields_larger_than_the_libraries_default_limits_arrive(client):
 def test_empty_and_strided_arrays_arrive(client):
     assert client.solve("double", {"u0": U0[:0]}).fields["u"].shape == (0,)
     np.testing.assert_array_equal(client.solve("double", {"u0": U0[::-2]}).fields["u"], [8, 4])
+
+
+def test_many_calls_at_once_each_get_their_own_answer(client):
+    def solve(value):
+        return client.solve("double", {"u0": [value]}).fields["u"][0]
+
+    with ThreadPoolExecutor(24) as threads:
+        assert list(threads.map(solve, range(200))) == [2 * value for value in range(200)]
 
 
 def test_models_describe_themselves(client):

@@ -1,5 +1,6 @@
 """What only HTTP can do to a client."""
 
+import asyncio
 import contextlib
 import json
 import threading
@@ -10,6 +11,8 @@ import pytest
 import safetensors.numpy
 
 from certisolve import (
+    AsyncClient,
+    AsyncHttpTransport,
     CertisolveError,
     Client,
     ConnectionFailed,
@@ -20,6 +23,7 @@ from certisolve import (
     Unavailable,
 )
 from certisolve._calls import Call
+from certisolve._config import MAX_CONNECTIONS
 from certisolve._transports.http import map_httpx_errors
 from certisolve.wire import SAFETENSORS
 
@@ -86,7 +90,7 @@ def test_a_server_that_drips_cannot_outlast_the_callers_time(http_door):
             connection.sendall(b" ")
 
     with open_on(http_door, drip, timeout=0.2) as client:
-        with pytest.raises(RequestTimeout, match="slowly"):
+        with pytest.raises(RequestTimeout, match="no answer within"):
             client.models()
         done.set()
 
@@ -201,3 +205,16 @@ def test_every_error_of_httpx_is_translated(kind):
     assert "models" in str(caught.value)
     timed_out = issubclass(kind, httpx.TimeoutException) and kind is not httpx.ConnectTimeout
     assert isinstance(caught.value, RequestTimeout) == timed_out
+
+
+def test_a_call_that_waits_for_a_connection_keeps_its_time(backend, servers):
+    url = servers[1]["http"]
+
+    async def crowd():
+        async with httpx.AsyncClient(limits=httpx.Limits(max_connections=1)) as http:
+            transport = AsyncHttpTransport(url, client=http)
+            client = AsyncClient(url, transport=transport, timeout=0.1, retry=ONCE)
+            calls = [client.solve("stuck", {"u0": [1.0]}) for _ in range(MAX_CONNECTIONS + 1)]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert all(isinstance(outcome, RequestTimeout) for outcome in asyncio.run(crowd()))
