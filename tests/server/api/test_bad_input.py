@@ -1,4 +1,4 @@
-"""Bad input gets a clear 4xx that names the field, the same code over HTTP and gRPC; never a 5xx."""
+"""Bad input gets a clear 4xx that names the field: one code, over HTTP and gRPC; never a 5xx."""
 
 import json
 from collections.abc import Iterator

@@ -1,0 +1,158 @@
+"""The bundled models, served by a real process, as their users meet them."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from certisolve import AsyncClient, Client, InvalidRequest, Solution
+from certisolve.manifest import Manifest
+from certisolve_zoo.pdes.burgers import cole_hopf
+from certisolve_zoo.pdes.random_fields import periodic_grf
+from doors import DOORS, solve_through
+from processes import Server, serving
+
+ARTIFACTS = Path(__file__).parents[2] / "models" / "artifacts"
+RESOLUTIONS = (256, 512, 1024)
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Iterator[Server]:
+    if not ARTIFACTS.is_dir():
+        pytest.fail("models/artifacts is missing: run `make models`")
+    with serving(ARTIFACTS) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def initial_conditions() -> np.ndarray:
+    """100 Burgers initial conditions on 1024 points, from a seed that training never saw."""
+    rng = np.random.default_rng(20_260_101)
+    return periodic_grf(rng, 100, RESOLUTIONS[-1])
+
+
+def sampled(fields: np.ndarray, num_points: int) -> list[dict[str, np.ndarray]]:
+    stride = fields.shape[-1] // num_points
+    return [{"u0": field[::stride].astype(np.float32)} for field in fields]
+
+
+def rel_l2(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(actual - expected, axis=-1) / np.linalg.norm(expected, axis=-1)
+
+
+def manifest(server: Server, name: str) -> Manifest:
+    with Client(server.http) as client:
+        return client.model(name).manifest
+
+
+@pytest.mark.parametrize("num_points", RESOLUTIONS)
+def test_burgers_is_within_its_error_and_the_doors_agree_bit_for_bit(
+    bundled: Server, initial_conditions: np.ndarray, num_points: int
+) -> None:
+    requests = sampled(initial_conditions, num_points)
+    answers = {
+        door: np.stack(
+            [s.fields["u"] for s in solve_through(door, bundled, "burgers1d-fno", requests)]
+        )
+        for door in DOORS
+    }
+    first, *others = answers.values()
+    assert all(np.array_equal(first, other) for other in others)
+
+    stride = initial_conditions.shape[-1] // num_points
+    expected = cole_hopf(initial_conditions, nu=0.01, t=1.0)[:, ::stride]
+    [measured] = [
+        resolution
+        for resolution in manifest(bundled, "burgers1d-fno").resolutions
+        if resolution.sizes == {"x": num_points}
+    ]
+    errors = rel_l2(first.astype(np.float64), expected)
+    # The mean of 100 errors scatters around the mean of the manifest's 200; three standard errors.
+    slack = 3 * errors.std() / np.sqrt(len(errors))
+    assert errors.mean() <= measured.error + slack
+    assert measured.error <= 0.003
+
+
+def test_32_concurrent_clients_share_batches_without_changing_answers(
+    bundled: Server, initial_conditions: np.ndarray
+) -> None:
+    requests = sampled(initial_conditions, 1024)
+    alone = solve_through("http-sync", bundled, "burgers1d-fno", requests)
+    together = asyncio.run(_by_concurrent_clients(bundled.http, requests, num_clients=32))
+    assert np.mean([solution.batch_size for solution in together]) > 4
+    tolerance = manifest(bundled, "burgers1d-fno").batch_tolerance
+    for one, other in zip(alone, together, strict=True):
+        assert rel_l2(other.fields["u"], one.fields["u"]) <= tolerance
+
+
+async def _by_concurrent_clients(
+    url: str, requests: list[dict[str, np.ndarray]], num_clients: int
+) -> list[Solution]:
+    """Every request's solution, each client sending its share one after the other."""
+    solutions: dict[int, Solution] = {}
+
+    async def client(first: int) -> None:
+        async with AsyncClient(url) as connection:
+            for index in range(first, len(requests), num_clients):
+                solutions[index] = await connection.solve("burgers1d-fno", requests[index])
+
+    async with asyncio.TaskGroup() as clients:
+        for first in range(num_clients):
+            clients.create_task(client(first))
+    return [solutions[index] for index in range(len(requests))]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_bundled_model_reproduces_its_golden_answers(door: str, bundled: Server) -> None:
+    from certisolve_server.artifacts import golden_cases, scan
+
+    for artifact in scan(ARTIFACTS).artifacts:
+        spec = artifact.manifest
+        for case in golden_cases(artifact):
+            requests = [
+                {name: rows[index] for name, rows in case.inputs.items()} for index in range(2)
+            ]
+            answers = solve_through(door, bundled, spec.name, requests)
+            for index, solution in enumerate(answers):
+                name = spec.outputs[0].name
+                golden = case.outputs[name][index]
+                difference = np.linalg.norm(solution.fields[name] - golden)
+                tolerance = spec.golden_tolerance + spec.batch_tolerance
+                assert difference <= tolerance * np.linalg.norm(golden)
+
+
+def test_an_unvalidated_burgers_grid_is_resampled_and_flagged(
+    bundled: Server, initial_conditions: np.ndarray
+) -> None:
+    [request] = sampled(initial_conditions[:1], 128)
+    [solution] = solve_through("http-sync", bundled, "burgers1d-fno", [request])
+    assert solution.diagnostics is not None
+    assert solution.diagnostics.resampled_from == {"x": 128}
+    expected = cole_hopf(initial_conditions[:1], nu=0.01, t=1.0)[0, ::8]
+    assert rel_l2(solution.fields["u"], expected) < 0.05  # u0 lost its modes above 64
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "code"),
+    [
+        ("darcy2d-fno", {"a": np.full((64, 64), 3.0)}, "unvalidated_resolution"),
+        ("darcy2d-fno", {"a": np.full((43, 43), 13.0)}, "out_of_range"),
+        ("kan-formula", {"x": np.array([1.5]), "y": np.array([0.0])}, "out_of_range"),
+        ("burgers1d-fno", {"u0": np.full(256, 1e3)}, "out_of_range"),
+    ],
+)
+def test_what_was_not_validated_is_refused(
+    bundled: Server, model: str, inputs: dict[str, np.ndarray], code: str
+) -> None:
+    with Client(bundled.http) as client, pytest.raises(InvalidRequest) as raised:
+        client.solve(model, inputs)
+    assert raised.value.code == code
+
+
+def test_the_server_stops_when_asked(bundled: Server) -> None:
+    del bundled
+    with serving(ARTIFACTS) as server:
+        assert server.stop() == 0
+        assert not [line for line in server.log if "Traceback" in line]
