@@ -24,7 +24,7 @@ from certisolve import (
 )
 from certisolve._calls import Call
 from certisolve._config import MAX_CONNECTIONS
-from certisolve._transports.http import map_httpx_errors
+from certisolve._transports._http_codec import map_httpx_errors
 from certisolve.wire import SAFETENSORS
 
 from .servers import serve_bytes
@@ -179,6 +179,13 @@ def test_the_request_is_what_the_contract_says():
     assert submit.headers["Prefer"] == "respond-async"
     assert "Certisolve-Deadline-Ms" not in submit.headers
     assert model.url.query == b"version=1%262"
+
+
+def test_tls_to_a_clear_text_port_fails_as_a_connection(http_door, servers):
+    url = servers[1]["http"].replace("http://", "https://")
+    with http_door.open(url, retry=ONCE) as client, pytest.raises(ConnectionFailed) as caught:
+        client.models()
+    assert not caught.value.sent
 
 
 def all_httpx_errors():
