@@ -51,6 +51,7 @@ check: $(VENV)/.dev  ## formatting, lint, types, import directions, generated co
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy tests/client/api_as_used.py
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/check_proto.py
 	@$(BIN)/python tools/check_version.py

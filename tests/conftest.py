@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from blockbuster import blockbuster_ctx
 
 from certisolve.manifest import TensorSpec, ValidatedResolution
 from helpers import POINTS, Pointwise, field_manifest, parameter, write_artifact
@@ -66,3 +67,13 @@ def _points_manifest():
         resolutions=(whole,),
         t=(),
     )
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Any blocking call inside the event loop fails the test."""
+    if request.node.get_closest_marker("anyio") is None:
+        yield
+        return
+    with blockbuster_ctx("certisolve_server"):
+        yield

@@ -32,7 +32,7 @@ class OnnxEngine(AbstractEngine):
                 path.read_bytes(), _options(), providers=[_provider(device)]
             )
         except Exception as error:
-            raise ProgramError(f"{path}: onnxruntime cannot load it: {error}") from error
+            raise ProgramError(f"{path.name}: onnxruntime cannot load it: {error}") from error
         self._inputs = [node.name for node in self._session.get_inputs()]
         self._outputs = [node.name for node in self._session.get_outputs()]
 

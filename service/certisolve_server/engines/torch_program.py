@@ -29,9 +29,9 @@ class TorchEngine(AbstractEngine):
             check_pt2(path)
             program = move_to_device_pass(torch.export.load(path), device.name)
         except UnsafeProgram as error:
-            raise ProgramError(f"{path}: refused: {error}") from error
+            raise ProgramError(f"{path.name}: refused: {error}") from error
         except Exception as error:
-            raise ProgramError(f"{path}: torch cannot read it: {error}") from error
+            raise ProgramError(f"{path.name}: torch cannot read it: {error}") from error
         # Guards are Python text of the author's; shapes are checked against the manifest instead.
         module = program.module(check_guards=False)
         # Tensors in, tensors out: without the pytrees and hooks around the graph, which cost more
