@@ -19,6 +19,7 @@ from .baselines import measure_baselines
 from .catalog import CATALOG
 from .evaluation import hardware, measure_errors
 from .records import WEIGHTS, Record, load_model, weights_digest
+from .report import markdown_tables
 from .spec import ModelSpec
 from .training import TrainingRun
 
@@ -94,6 +95,12 @@ def build(
             state = "built" if built else "up to date"
             progress.console.print(f"{spec.name}: {state} in {folder}", highlight=False)
             progress.advance(task)
+
+
+@app.command("table")
+def print_table(weights: Weights = WEIGHTS) -> None:
+    """The tables of docs/models.md, in Markdown, from the records."""
+    _console.file.write(markdown_tables(weights))
 
 
 @app.command("list")

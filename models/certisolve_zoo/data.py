@@ -4,6 +4,7 @@ Nothing here is kept in git. Burgers samples cost a tenth of a millisecond and a
 Darcy samples cost a fifth of a second and are cached.
 """
 
+import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -20,11 +21,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from .pdes.burgers import cole_hopf
-from .pdes.darcy import solve_darcy, two_phase_coefficient
+from .pdes.darcy import REFERENCE_POINTS, sample_darcy
 from .pdes.random_fields import periodic_grf
 
 BURGERS_POINTS = 1024
-DARCY_POINTS = 211
 
 
 @dataclass(frozen=True)
@@ -76,28 +76,18 @@ def darcy_samples(
     if not path.exists():
         _solve_and_cache(path, seed, num_samples, strides)
     fields = load_file(path)
-    sizes = [(DARCY_POINTS - 1) // stride + 1 for stride in strides]
+    sizes = [(REFERENCE_POINTS - 1) // stride + 1 for stride in strides]
     return {size: Samples((fields[f"a{size}"],), fields[f"u{size}"]) for size in sizes}
 
 
 def _solve_and_cache(path: Path, seed: int, num_samples: int, strides: tuple[int, ...]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fields: dict[str, list[np.ndarray]] = {}
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        solved = pool.map(partial(_solve_one, seed, strides), range(num_samples), chunksize=8)
+    # Not forked: torch has threads running.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
+        solved = pool.map(partial(sample_darcy, seed, strides), range(num_samples), chunksize=8)
         for sample in track(solved, description=path.stem, total=num_samples):
             for key, field in sample.items():
                 fields.setdefault(key, []).append(field)
     save_file({key: np.stack(values) for key, values in fields.items()}, path)
-
-
-def _solve_one(seed: int, strides: tuple[int, ...], index: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng([seed, index])
-    coefficient = two_phase_coefficient(rng, 1, DARCY_POINTS)[0]
-    pressure = solve_darcy(coefficient)
-    sample = {}
-    for stride in strides:
-        size = (DARCY_POINTS - 1) // stride + 1
-        sample[f"a{size}"] = coefficient[::stride, ::stride].astype(np.float32)
-        sample[f"u{size}"] = pressure[::stride, ::stride].astype(np.float32)
-    return sample

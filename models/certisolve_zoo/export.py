@@ -8,6 +8,8 @@ from torch.export import Dim, ExportedProgram, ShapesCollection
 
 from .spec import ModelSpec
 
+_SOURCE_TRACES = ("stack_trace", "nn_module_stack", "torch_fn", "source_fn_stack")
+
 
 class ExportError(RuntimeError):
     """A program would not be portable; the message names the node."""
@@ -31,9 +33,8 @@ def export_program(
     for tensor_spec, tensor in zip(spec.inputs, inputs, strict=True):
         names = ("batch", *tensor_spec.axes)
         shapes[tensor] = {axis: dimensions[name] for axis, name in enumerate(names)}
-    program = torch.export.export(
-        model, inputs, dynamic_shapes=shapes.dynamic_shapes(model, inputs)
-    )
+    dynamic_shapes = shapes.dynamic_shapes(model, inputs)  # type: ignore[no-untyped-call]
+    program = torch.export.export(model, inputs, dynamic_shapes=dynamic_shapes)
     _check_portable(program)
     _strip(program)
     return program
@@ -80,7 +81,8 @@ def _check_portable(program: ExportedProgram) -> None:
 
 
 def _strip(program: ExportedProgram) -> None:
-    """Take out example inputs, which are stored as a pickle, and traces of this machine's files."""
+    """Take out example inputs, which are stored as a pickle, and traces of the source code."""
     program._example_inputs = None
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)
+        for key in _SOURCE_TRACES:
+            node.meta.pop(key, None)

@@ -117,6 +117,7 @@ class Kan(nn.Module):
             hidden = layer(hidden)
         return network
 
+    @torch.no_grad()
     def excess(self, *variables: Float[Tensor, "batch point"]) -> float:
         """How far activations leave their grid boxes; none does if <= 0."""
         hidden = torch.stack(variables, dim=2).flatten(0, 1)

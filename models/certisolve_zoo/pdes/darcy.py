@@ -15,6 +15,7 @@ from scipy.sparse.linalg import splu
 from .random_fields import neumann_grf
 
 LOW, HIGH = 3.0, 12.0
+REFERENCE_POINTS = 211
 
 
 def two_phase_coefficient(
@@ -42,6 +43,28 @@ def solve_darcy(
     pressure = np.zeros_like(coefficient)
     pressure[1:-1, 1:-1] = factors.solve(load.ravel() / (num_points - 1) ** 2).reshape(load.shape)
     return pressure
+
+
+def sample_darcy(seed: int, strides: tuple[int, ...], index: int) -> dict[str, np.ndarray]:
+    """Permeability and pressure on 211² nodes, kept at every stride-th node in float32.
+
+    Args:
+        seed: of the set of samples.
+        strides: divisors of 210.
+        index: of the sample in its set; sample and set are reproducible one by one.
+
+    Returns:
+        `a<N>` and `u<N>` for the N x N nodes of each stride.
+    """
+    coefficient = two_phase_coefficient(np.random.default_rng([seed, index]), 1, REFERENCE_POINTS)
+    fields = {"a": coefficient[0], "u": solve_darcy(coefficient[0])}
+    return {
+        f"{name}{(REFERENCE_POINTS - 1) // stride + 1}": field[::stride, ::stride].astype(
+            np.float32
+        )
+        for name, field in fields.items()
+        for stride in strides
+    }
 
 
 def _five_point_matrix(coefficient: Float64[np.ndarray, "y x"]) -> csc_array:

@@ -22,7 +22,7 @@ def periodic_grf(
 
     u(x) = Σ_{0<k<N/2} √2 σ ((2πk)² + τ²)^(-γ/2) (ξ_k cos 2πkx + η_k sin 2πkx), ξ, η ~ N(0, 1).
 
-    The defaults are the Burgers initial conditions of the paper; their standard deviation is 0.57.
+    The defaults are the Burgers initial conditions of the paper; their standard deviation is 0.59.
 
     Args:
         rng: source of ξ and η.

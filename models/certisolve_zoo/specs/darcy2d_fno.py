@@ -9,14 +9,20 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from certisolve.manifest import Axis, TensorSpec
-from certisolve_zoo.data import DARCY_POINTS, Samples, darcy_samples, minibatches
+from certisolve_zoo.data import Samples, darcy_samples, minibatches
 from certisolve_zoo.operators.fno import Fno2d
-from certisolve_zoo.pdes.darcy import HIGH, LOW, solve_darcy, two_phase_coefficient
+from certisolve_zoo.pdes.darcy import (
+    HIGH,
+    LOW,
+    REFERENCE_POINTS,
+    solve_darcy,
+    two_phase_coefficient,
+)
 from certisolve_zoo.spec import ClassicalSolver, ModelSpec
 from certisolve_zoo.training import TrainingRun, fit, relative_l2
 
 RESOLUTIONS = (43, 71)
-STRIDES = tuple((DARCY_POINTS - 1) // (points - 1) for points in RESOLUTIONS)
+STRIDES = tuple((REFERENCE_POINTS - 1) // (points - 1) for points in RESOLUTIONS)
 NUM_MODES = 12
 NUM_SAMPLES = 3000
 EPOCHS = 90
@@ -91,7 +97,7 @@ def turned(field: Tensor, symmetry: int) -> Tensor:
 def examples(batch_size: int) -> list[tuple[Tensor, ...]]:
     """Permeabilities at each resolution."""
     rng = np.random.default_rng(EXAMPLE_SEED)
-    coefficient = torch.from_numpy(two_phase_coefficient(rng, batch_size, DARCY_POINTS)).float()
+    coefficient = torch.from_numpy(two_phase_coefficient(rng, batch_size, REFERENCE_POINTS)).float()
     return [(coefficient[:, ::stride, ::stride].contiguous(),) for stride in STRIDES]
 
 

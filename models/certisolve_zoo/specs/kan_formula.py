@@ -15,7 +15,7 @@ from certisolve_zoo.training import TrainingRun, fit
 
 WIDTHS = (2, 5, 1)
 GRIDS = (3, 5, 10, 20, 50)
-STEPS_PER_GRID = 12
+STEPS_PER_GRID = (15, 15, 30, 40, 20)
 ITERATIONS_PER_STEP = 20
 HISTORY = 50
 NUM_POINTS = 6000
@@ -41,9 +41,9 @@ def train(model: nn.Module, run: TrainingRun) -> nn.Module:
     axis = torch.linspace(-1, 1, COVER, dtype=torch.float64)
     cover = torch.cartesian_prod(axis, axis).T[:, None]
     network = Kan(WIDTHS, GRIDS[0]).double()
-    for num_intervals in GRIDS:
+    for num_intervals, steps in zip(GRIDS, STEPS_PER_GRID, strict=True):
         network = network.refined(num_intervals, *cover)
-        _train_on_grid(network, samples, run)
+        _train_on_grid(network, samples, run.num_epochs(steps), run)
     excess = network.excess(*cover)
     run.console.print(f"model={run.name} activation_excess={excess:.3e}", highlight=False)
     if excess > 0:
@@ -69,7 +69,7 @@ def formula(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(np.exp(np.sin(np.pi * x) + y**2))
 
 
-def _train_on_grid(network: Kan, samples: Samples, run: TrainingRun) -> None:
+def _train_on_grid(network: Kan, samples: Samples, steps: int, run: TrainingRun) -> None:
     optimizer = torch.optim.LBFGS(
         network.parameters(),
         max_iter=ITERATIONS_PER_STEP,
@@ -78,7 +78,6 @@ def _train_on_grid(network: Kan, samples: Samples, run: TrainingRun) -> None:
         tolerance_change=1e-14,
         line_search_fn="strong_wolfe",
     )
-    steps = run.num_epochs(STEPS_PER_GRID)
     epochs = ([samples] for _ in range(steps))
     fit(network, optimizer, epochs, num_epochs=steps, loss=functional.mse_loss, run=run)
 
@@ -127,8 +126,9 @@ SPEC = ModelSpec(
     seed=0,
     data=f"{NUM_POINTS} random points, half uniform and half gathered at the sides of the square",
     recipe=(
-        f"L-BFGS in float64 on the mean squared error, {STEPS_PER_GRID * ITERATIONS_PER_STEP} "
-        f"iterations on each of the grids {GRIDS}, splines carried over by least squares"
+        f"L-BFGS in float64 on the mean squared error, {ITERATIONS_PER_STEP} times "
+        f"{STEPS_PER_GRID} iterations on grids of {GRIDS} intervals, splines carried over by "
+        "least squares"
     ),
     architecture=architecture,
     train=train,

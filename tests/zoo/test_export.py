@@ -1,0 +1,132 @@
+"""Promises of every artifact: portable, without code, the same as the network it came from."""
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from certisolve.manifest import Manifest
+from certisolve_zoo.artifact import GOLDEN_BATCH, build_artifact, golden_case
+from certisolve_zoo.evaluation import batch_deviation
+from certisolve_zoo.export import ExportError, export_program
+from certisolve_zoo.records import WEIGHTS
+from certisolve_zoo.training import relative_l2
+
+
+@pytest.fixture(scope="module")
+def manifest(artifact: Path) -> Manifest:
+    return Manifest.from_json((artifact / "manifest.json").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def exported(artifact: Path) -> torch.export.ExportedProgram:
+    return torch.export.load(artifact / "program.pt2")
+
+
+@pytest.fixture(scope="module")
+def program(exported):
+    return exported.module()
+
+
+def test_the_manifest_names_every_file_with_its_digest(artifact, manifest):
+    files = {path.name: path.read_bytes() for path in artifact.iterdir()}
+    del files["manifest.json"]
+    assert manifest.files == {
+        name: hashlib.sha256(content).hexdigest() for name, content in files.items()
+    }
+
+
+def test_the_archive_holds_json_text_and_raw_tensors_only(artifact):
+    with zipfile.ZipFile(artifact / "program.pt2") as archive:
+        contents = {info.filename: archive.read(info) for info in archive.infolist()}
+    for name, content in contents.items():
+        if name.endswith(".json"):
+            json.loads(content)
+        elif "/data/sample_inputs/" in name:
+            assert content == b""
+        elif "/data/weights/weight_" not in name:
+            content.decode("ascii")
+            assert len(content) < 100
+
+
+def test_the_archive_does_not_name_source_files(artifact):
+    with zipfile.ZipFile(artifact / "program.pt2") as archive:
+        assert b".py" not in archive.read("program/models/model.json")
+
+
+def test_the_graph_is_real_and_of_aten_operators(exported):
+    for node in exported.graph.nodes:
+        value = node.meta.get("val")
+        assert not (isinstance(value, torch.Tensor) and value.is_complex())
+        if node.op == "call_function":
+            module = getattr(node.target, "namespace", None) or node.target.__module__
+            assert module in {"aten", "_operator", "torch", "math"}, node.target
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+def test_the_loaded_program_equals_the_network(spec, model, program, batch_size):
+    for example in spec.examples(batch_size):
+        expected = model(*example)
+        torch.testing.assert_close(program(*example), expected, rtol=0, atol=1e-6)
+
+
+def test_golden_tensors_hold_every_validated_resolution(spec, artifact, manifest, program):
+    golden = load_file(artifact / "golden.safetensors")
+    assert len(golden) == len(spec.resolutions) * (len(spec.inputs) + len(spec.outputs))
+    for resolution in manifest.resolutions:
+        case = golden_case(resolution.sizes)
+        inputs = [golden[f"{case}/inputs/{tensor.name}"] for tensor in manifest.inputs]
+        expected = golden[f"{case}/outputs/{manifest.outputs[0].name}"]
+        assert len(expected) == GOLDEN_BATCH
+        assert relative_l2(program(*inputs), expected).max() <= manifest.golden_tolerance
+
+
+def test_golden_inputs_lie_within_their_bounds(artifact, manifest):
+    bounds = {tensor.name: (tensor.minimum, tensor.maximum) for tensor in manifest.inputs}
+    for key, tensor in load_file(artifact / "golden.safetensors").items():
+        _, side, name = key.split("/")
+        if side == "inputs":
+            lower, upper = bounds[name]
+            assert lower <= tensor.min()
+            assert tensor.max() <= upper
+
+
+def test_an_answer_does_not_depend_on_its_batch(spec, manifest, program):
+    assert batch_deviation(program, spec.examples(8)) <= manifest.batch_tolerance
+
+
+def test_an_artifact_that_is_up_to_date_is_left_alone(spec, artifact, repository):
+    before = (artifact / "manifest.json").stat().st_mtime_ns
+    folder, built = build_artifact(spec, WEIGHTS, repository)
+    assert (folder, built) == (artifact, False)
+    assert (artifact / "manifest.json").stat().st_mtime_ns == before
+
+
+# torch's own decompositions ask for LeafSpec, which its pytree module deprecates.
+@pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")
+def test_onnx_runtime_reproduces_the_golden_outputs(spec, artifact, tmp_path):
+    folder, _ = build_artifact(spec, WEIGHTS, tmp_path, "onnx")
+    assert not list(folder.glob("*.data"))
+    session = onnxruntime.InferenceSession(folder / "program.onnx")
+    golden = load_file(artifact / "golden.safetensors")
+    for sizes in spec.resolutions:
+        case = golden_case(sizes)
+        feed = {s.name: golden[f"{case}/inputs/{s.name}"].numpy() for s in spec.inputs}
+        (output,) = session.run([spec.outputs[0].name], feed)
+        expected = golden[f"{case}/outputs/{spec.outputs[0].name}"]
+        assert relative_l2(torch.from_numpy(output), expected).max() < 1e-5
+
+
+def test_complex_graphs_are_refused(spec):
+    class Fft(nn.Module):
+        def forward(self, *inputs):
+            return torch.fft.irfft(torch.fft.rfft(inputs[0]))
+
+    with pytest.raises(ExportError, match="complex"):
+        export_program(Fft(), spec, spec.examples(2)[0])

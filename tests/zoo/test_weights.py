@@ -1,0 +1,49 @@
+"""The weights in git are as good as their records say."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from certisolve_zoo.data import burgers_samples
+from certisolve_zoo.evaluation import measure_errors
+from certisolve_zoo.records import WEIGHTS, Record, StaleRecordError
+from certisolve_zoo.specs import burgers1d_fno
+
+FRESH_SAMPLES = 50
+
+
+def test_unseen_samples_are_answered_within_the_recorded_error(spec, model, tmp_path):
+    record = Record.load(WEIGHTS, spec.name)
+    measured = measure_errors(model, spec, tmp_path, FRESH_SAMPLES)
+    for now, recorded in zip(measured, record.resolutions, strict=True):
+        assert now.sizes == recorded.sizes
+        # The first 50 of the recorded 256: their mean scatters by some 15 %.
+        assert now.error < 1.5 * recorded.error
+        assert now.worst_error <= 1.01 * recorded.worst_error
+
+
+def test_a_record_of_other_weights_is_refused(spec, tmp_path):
+    record = dataclasses.replace(Record.load(WEIGHTS, spec.name), weights_sha256="0" * 64)
+    record.save(tmp_path, spec.name)
+    (tmp_path / f"{spec.name}.safetensors").write_bytes(b"")
+    with pytest.raises(StaleRecordError, match=f"evaluate {spec.name}"):
+        Record.load(tmp_path, spec.name)
+
+
+def test_weights_stay_small(spec):
+    assert (WEIGHTS / f"{spec.name}.safetensors").stat().st_size < 10_000_000
+
+
+def test_burgers_is_reflected_approximately(spec, model):
+    if spec is not burgers1d_fno.SPEC:
+        pytest.skip("a symmetry of Burgers' equation")
+    (u0,) = burgers_samples(5, 20, nu=0.01, t=1.0)[:].inputs
+    u0 = u0[:, ::4]
+    reflected = -model(-u0.flip(1)).flip(1)
+    difference = torch.linalg.vector_norm(reflected - model(u0)) / torch.linalg.vector_norm(
+        model(u0)
+    )
+    error = json.loads((WEIGHTS / "burgers1d-fno.json").read_text())["resolutions"][0]
+    assert difference < 3 * error["error"]
