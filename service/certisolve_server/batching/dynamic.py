@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from .base import AbstractBatcher, Batch, Request
 
+#: Deadlines of requests that have left, kept beyond those of waiting ones before a clean-up.
+_MAX_STALE = 64
+
 
 class DynamicBatcher(AbstractBatcher):
     """Serves the lane whose head has waited longest, as many as fit.
@@ -27,18 +30,21 @@ class DynamicBatcher(AbstractBatcher):
         lane[request.id] = request
         self._state.lane_of[request.id] = request.lane
         if request.deadline is not None:
-            heapq.heappush(self._state.deadlines, (request.deadline, request.id))
+            self._state.remember_deadline(request.deadline, request.id)
 
     def cancel(self, request_id: str) -> bool:
-        return self._remove(request_id) is not None
+        waiting = request_id in self._state.lane_of
+        if waiting:
+            self._remove(request_id)
+        return waiting
 
     def expire(self, now: float) -> list[Request]:
         expired = []
         deadlines = self._state.deadlines
         while deadlines and deadlines[0][0] <= now:
-            request = self._remove(heapq.heappop(deadlines)[1])
-            if request is not None:
-                expired.append(request)
+            deadline, request_id = heapq.heappop(deadlines)
+            if self._state.deadline_of(request_id) == deadline:
+                expired.append(self._remove(request_id))
         return expired
 
     def next_batch(self, now: float, *, device_idle: bool) -> Batch | None:
@@ -68,10 +74,8 @@ class DynamicBatcher(AbstractBatcher):
             self._remove(request_id)
         return Batch(lane, requests)
 
-    def _remove(self, request_id: str) -> Request | None:
-        lane = self._state.lane_of.pop(request_id, None)
-        if lane is None:
-            return None
+    def _remove(self, request_id: str) -> Request:
+        lane = self._state.lane_of.pop(request_id)
         requests = self._state.lanes[lane]
         request = requests.pop(request_id)
         if not requests:
@@ -83,9 +87,20 @@ class DynamicBatcher(AbstractBatcher):
 class _Waiting:
     """Waiting requests: by lane in order of arrival, by id, and a heap of deadlines.
 
-    The heap may still hold ids that have left; `_remove` knows them by their absence.
+    The heap may still hold requests that have left, at most as many as wait and a few more.
     """
 
     lanes: dict[Hashable, dict[str, Request]] = field(default_factory=dict)
     lane_of: dict[str, Hashable] = field(default_factory=dict)
     deadlines: list[tuple[float, str]] = field(default_factory=list)
+
+    def deadline_of(self, request_id: str) -> float | None:
+        lane = self.lane_of.get(request_id)
+        return None if lane is None else self.lanes[lane][request_id].deadline
+
+    def remember_deadline(self, deadline: float, request_id: str) -> None:
+        if len(self.deadlines) > 2 * len(self.lane_of) + _MAX_STALE:
+            kept = [entry for entry in self.deadlines if self.deadline_of(entry[1]) == entry[0]]
+            heapq.heapify(kept)
+            self.deadlines[:] = kept
+        heapq.heappush(self.deadlines, (deadline, request_id))
