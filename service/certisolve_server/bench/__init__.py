@@ -8,6 +8,8 @@ from .load import UNANSWERED as UNANSWERED
 from .load import Bounds as Bounds
 from .load import closed_loop as closed_loop
 from .load import open_loop as open_loop
+from .local_server import LocalServer as LocalServer
+from .local_server import local_server as local_server
 from .measurement import Measurement as Measurement
 from .measurement import Summary as Summary
 from .measurement import percentiles_ms as percentiles_ms
@@ -25,11 +27,13 @@ __all__ = [
     "Answer",
     "Bounds",
     "Load",
+    "LocalServer",
     "Measurement",
     "SolveInputs",
     "Summary",
     "closed_loop",
     "draw_inputs",
+    "local_server",
     "measure",
     "open_door",
     "open_loop",

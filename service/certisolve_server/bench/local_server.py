@@ -1,0 +1,81 @@
+"""A server of its own for a measurement or a test: `certisolve serve` on free loopback ports."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+_COMMAND = ("-c", "from certisolve_server.cli import app; app()", "serve")
+_BANNER = re.compile(r"HTTP +(http://\S+).*gRPC +(\S+)", re.DOTALL)
+_START_TIMEOUT_S = 120.0
+_STOP_TIMEOUT_S = 20.0
+_POLL_S = 0.05
+
+
+class LocalServer(NamedTuple):
+    """A running server.
+
+    Attributes:
+        http: `http://127.0.0.1:port`.
+        grpc: `grpc://127.0.0.1:port`.
+        pid: of its process.
+    """
+
+    http: str
+    grpc: str
+    pid: int
+
+
+@contextlib.contextmanager
+def local_server(repository: Path, options: Sequence[str] = ()) -> Iterator[LocalServer]:
+    """Serve `repository` while the context lasts.
+
+    Args:
+        repository: of artifacts.
+        options: further ones of `certisolve serve`.
+
+    Raises:
+        RuntimeError: the server did not start; the message is what it said.
+    """
+    ports = ("--port", "0", "--grpc-port", "0")
+    command = [sys.executable, *_COMMAND, "--models", str(repository), *ports, *options]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        try:
+            yield _wait_until_ready(process, said.fileno())
+        finally:
+            _stop(process)
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", said: int) -> LocalServer:
+    give_up_at = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < give_up_at:
+        running = process.poll() is None
+        text = _read(said)
+        banner = _BANNER.search(text)
+        if banner:
+            return LocalServer(banner[1], f"grpc://{banner[2]}", process.pid)
+        if not running:
+            raise RuntimeError(f"the server did not start: {text.strip()}")
+        time.sleep(_POLL_S)
+    raise RuntimeError(f"the server was not ready after {_START_TIMEOUT_S:g} s: {_read(said)}")
+
+
+def _read(said: int) -> str:
+    # The server writes through the same open file, so this must not move its position.
+    return os.pread(said, 1 << 20, 0).decode(errors="replace")
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
