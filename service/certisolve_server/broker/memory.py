@@ -72,8 +72,10 @@ class MemoryBroker(AbstractBroker):
         entry = self._entries.get(job_id)
         if entry is not None:
             # Shielded: one waiter that goes away must not take the answer from the others.
-            await asyncio.shield(entry.ended)
-        state = self._unread.pop(job_id, None) or self._results.get(job_id)
+            state = await asyncio.shield(entry.ended)
+            self._unread.pop(job_id, None)
+        else:
+            state = self._unread.pop(job_id, None) or self._results.get(job_id)
         if state.outcome is None:
             raise state.error or Cancelled("the job was cancelled")
         return state.outcome
