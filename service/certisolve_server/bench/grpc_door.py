@@ -45,8 +45,8 @@ class GrpcDoor(AbstractDoor):
         channel = grpc.aio.insecure_channel(self._target, _OPTIONS)
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                await channel.channel_ready()
-        except TimeoutError as error:
+                await _until_ready(channel)
+        except OSError as error:
             await channel.close(None)
             raise ConnectionError(f"nobody answers at {self._target}") from error
         return GrpcConnection(channel)
@@ -70,6 +70,16 @@ class GrpcConnection(AbstractConnection):
 
     async def aclose(self) -> None:
         await self._channel.close(None)
+
+
+async def _until_ready(channel: grpc.aio.Channel) -> None:
+    # Not channel_ready(), which waits on after a refusal.
+    state = channel.get_state(try_to_connect=True)
+    while state is not grpc.ChannelConnectivity.READY:
+        if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            raise ConnectionRefusedError
+        await channel.wait_for_state_change(state)
+        state = channel.get_state()
 
 
 def _error_code(error: grpc.aio.AioRpcError) -> str:

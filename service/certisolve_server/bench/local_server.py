@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-_COMMAND = ("-c", "from certisolve_server.cli import app; app()", "serve")
+_COMMAND = ("-m", "certisolve_server", "serve")
 _BANNER = re.compile(r"HTTP +(http://\S+).*gRPC +(\S+)", re.DOTALL)
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 20.0

@@ -1,0 +1,68 @@
+import matplotlib.image
+import numpy as np
+import pytest
+
+from certisolve import Diagnostics, ModelRef, Solution, Timings
+from certisolve.manifest import Axis, TensorSpec, ValidatedResolution
+from certisolve_server.cli.plot import draw
+from helpers import PERIODIC, field_manifest
+
+
+def _is_a_picture(path):
+    pixels = matplotlib.image.imread(path)
+    return pixels.shape[0] > 100 and pixels.shape[1] > 100 and pixels.std() > 0
+
+
+def test_a_line_is_drawn_over_its_axis(call, server, tmp_path):
+    np.save(tmp_path / "u0.npy", np.linspace(0, 1, 16, dtype=np.float32))
+    out = tmp_path / "out.png"
+    arguments = ("solve", "double", "-i", f"u0={tmp_path / 'u0.npy'}", "--plot", out)
+    result = call(*arguments, "--url", server.http)
+    assert result.exit_code == 0, result.output
+    assert _is_a_picture(out)
+
+
+def test_points_are_drawn_as_a_scatter(call, server, tmp_path):
+    out = tmp_path / "out.png"
+    points = ("-i", "x=0.1,0.5,0.9", "-i", "y=0.5,0.1,0.3")
+    result = call("solve", "product", *points, "--plot", out, "--url", server.http)
+    assert result.exit_code == 0, result.output
+    assert _is_a_picture(out)
+
+
+def _solution(manifest, sizes):
+    shape = [sizes.get(axis) or manifest.axes[axis].size for axis in manifest.outputs[0].axes]
+    field = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    return Solution(
+        fields={"u": field},
+        axes={"u": manifest.outputs[0].axes},
+        t=np.array([1.0]),
+        coords={axis: np.linspace(0, 1, size) for axis, size in sizes.items()},
+        status="ok",
+        diagnostics=Diagnostics(in_validated_range=True, resampled_from=None, expected_error=0.01),
+        timings_ms=Timings(0.0, 0.0, 0.0),
+        batch_size=1,
+        model=ModelRef(manifest.name, "1", "0" * 64),
+    )
+
+
+@pytest.mark.parametrize("axes", [("y", "x"), ("component", "y", "x"), ("x", "component")])
+def test_fields_of_every_layout_are_drawn(tmp_path, axes):
+    sizes = {axis: size for axis, size in {"y": 8, "x": 12}.items() if axis in axes}
+    components = Axis(kind="channel", size=2, labels=("u", "v"))
+    names = {"y": PERIODIC, "x": PERIODIC, "component": components}
+    manifest = field_manifest(
+        "layout",
+        axes={name: axis for name, axis in names.items() if name in axes},
+        inputs=(TensorSpec(name="u0", dtype="F32", axes=axes, description="before", units="m/s"),),
+        outputs=(TensorSpec(name="u", dtype="F32", axes=axes, description="after", units="m/s"),),
+        resolutions=(
+            ValidatedResolution(
+                sizes=sizes, error=0.01, worst_error=0.02, metric="rel_l2", num_samples=3
+            ),
+        ),
+    )
+    solution = _solution(manifest, sizes)
+    path = tmp_path / "out.png"
+    draw(path, solution, manifest, {"u0": solution.fields["u"]})
+    assert _is_a_picture(path)
