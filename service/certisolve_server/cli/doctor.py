@@ -1,6 +1,6 @@
 """certisolve doctor: whether this machine can serve, and what is missing."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +30,7 @@ def doctor(
         print_json([finding._asdict() for finding in findings])
     else:
         _print(findings)
-    if any(finding.level == "error" for finding in findings):
+    if _faults(findings):
         raise typer.Exit(1)
 
 
@@ -44,7 +44,7 @@ def _findings(url: str | None, port: int, grpc_port: int, models: Path) -> Itera
         yield checks.check_server(url)
 
 
-def _print(findings: Iterable[checks.Finding]) -> None:
+def _print(findings: Sequence[checks.Finding]) -> None:
     table, section = Table("", "", "", "to do"), ""
     for finding in findings:
         if finding.section != section:
@@ -57,3 +57,11 @@ def _print(findings: Iterable[checks.Finding]) -> None:
         )
         section = finding.section
     output().print(table)
+    if _faults(findings):
+        output().print("[red]This machine cannot serve yet.[/]")
+    else:
+        output().print("[green]This machine can serve.[/]")
+
+
+def _faults(findings: Iterable[checks.Finding]) -> bool:
+    return any(finding.level == "error" for finding in findings)

@@ -34,11 +34,9 @@ def models(
         output().print(_details(infos[0]))
 
 
-def describe_error(resolution: "ValidatedResolution") -> str:
-    """The measured error of a model at one resolution, in words."""
-    if resolution.metric == "rmse":
-        return f"{resolution.error:.2g} RMSE"
-    return f"{100 * resolution.error:.2g} % rel. L2"
+def describe_error(error: float, metric: str) -> str:
+    """A measured error in words."""
+    return f"{error:.2g} RMSE" if metric == "rmse" else f"{100 * error:.2g} % rel. L2"
 
 
 def describe_sizes(sizes: dict[str, int]) -> str:
@@ -81,7 +79,8 @@ def _details(info: "ModelInfo") -> RenderableType:
     if manifest.t:
         table.add_row("times", ", ".join(f"{time:g}" for time in manifest.t))
     for resolution in manifest.resolutions:
-        worst = f"worst of {resolution.num_samples} samples {resolution.worst_error:.2g}"
+        worst = describe_error(resolution.worst_error, resolution.metric)
+        worst = f"worst of {resolution.num_samples} samples {worst}"
         table.add_row("validated", f"{_validated(resolution)}; {worst}")
     table.add_row("elsewhere", _elsewhere(manifest))
     for baseline in manifest.baselines:
@@ -96,7 +95,8 @@ def _ready(info: "ModelInfo") -> str:
 
 
 def _validated(resolution: "ValidatedResolution") -> str:
-    return f"{describe_sizes(resolution.sizes)}: {describe_error(resolution)}"
+    error = describe_error(resolution.error, resolution.metric)
+    return f"{describe_sizes(resolution.sizes)}: {error}"
 
 
 def _elsewhere(manifest: "Manifest") -> str:

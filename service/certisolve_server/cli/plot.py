@@ -49,7 +49,7 @@ def draw(path: Path, solution: Solution, manifest: Manifest, inputs: Mapping[str
     else:
         figure = _fields([*sent, *received], solution, manifest)
     caption = Text.from_markup(error_bar(solution, manifest)).plain
-    figure.suptitle(f"{manifest.title}\nerror: {caption}", fontsize=9)
+    figure.suptitle(f"{manifest.title}\nerror: {caption}", fontsize=8)
     figure.savefig(path, dpi=_DPI)
 
 

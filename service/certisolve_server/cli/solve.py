@@ -109,8 +109,9 @@ def error_bar(solution: "Solution", manifest: "Manifest") -> str:
         return f"[yellow]not validated at {sent}: computed on another grid and resampled[/]"
     if diagnostics.expected_error is None or (measured := _measured(solution, manifest)) is None:
         return "[yellow]never measured[/]"
-    worst = f"at most {measured.worst_error:.2g} in {measured.num_samples} unseen samples"
-    return f"{describe_error(measured)} expected; {worst}"
+    expected = describe_error(diagnostics.expected_error, measured.metric)
+    worst = describe_error(measured.worst_error, measured.metric)
+    return f"{expected} expected; at most {worst} in {measured.num_samples} unseen samples"
 
 
 def _measured(solution: "Solution", manifest: "Manifest") -> "ValidatedResolution | None":
