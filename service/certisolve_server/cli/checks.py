@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from certisolve_server.jobs import Artifact
 
 _CONNECT_TIMEOUT_S = 1.0
-_ANSWER_TIMEOUT_S = 5.0
+_ANSWER_TIMEOUT_S = 2.0
 _MEND = "export it again, or remove it"
 
 

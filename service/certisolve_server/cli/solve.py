@@ -63,9 +63,11 @@ def solve(
     with connected(url, timeout) as client, messages().status(f"solving {model}"):
         solution = client.solve(model, sent, parameters=values, t=t, version=version)
         manifest = client.model(model, solution.model.version).manifest
-    output().print(_summary(solution, manifest))
-    output().print(_fields(solution, manifest))
-    _keep(solution, manifest, sent, out, plot)
+    # Before anything is printed: a reader who closes the pipe early must not lose the files.
+    kept, problem = _keep(solution, manifest, sent, out, plot)
+    output().print(_summary(solution, manifest), _fields(solution, manifest), *kept, sep="\n")
+    if problem:
+        fail(problem)
 
 
 def _parameter(text: str) -> tuple[str, float]:
@@ -135,17 +137,20 @@ def _keep(
     sent: "dict[str, NDArray[np.generic]]",
     out: Path | None,
     plot: Path | None,
-) -> None:
+) -> tuple[list[str], str]:
+    """Write the files asked for: what was done, and what went wrong."""
     from .arrays import ArrayFileError, write_solution
 
+    kept: list[str] = []
     try:
         if out is not None:
             write_solution(out, solution)
-            output().print(f"wrote {out}")
+            kept.append(f"wrote {out}")
         if plot is not None:
             from .plot import draw
 
             draw(plot, solution, manifest, sent)
-            output().print(f"drew {plot}")
+            kept.append(f"drew {plot}")
     except (ArrayFileError, OSError, ValueError) as error:
-        fail(str(error))
+        return kept, str(error)
+    return kept, ""
