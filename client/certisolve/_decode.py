@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -80,11 +81,31 @@ def _decode_literal(choices: tuple[object, ...], value: object, path: str) -> ob
 
 
 def _decode_scalar(annotation: Any, value: object, path: str) -> object:
-    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if annotation is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return _decode_float(value, path)
     if isinstance(value, bool) and annotation is not bool:
         raise DecodeError(path, f"expected {annotation.__name__}, got a boolean")
+    if isinstance(value, str) and not value.isascii():
+        _check_unicode(value, path)
     return _expect(value, annotation, path)
+
+
+def _check_unicode(text: str, path: str) -> None:
+    # JSON can spell half a surrogate pair, which no reply could carry.
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DecodeError(path, "not valid Unicode") from error
+
+
+def _decode_float(value: float, path: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise DecodeError(path, "expected a finite number")
+    return number
 
 
 def _expect(value: object, kind: type[Any], path: str) -> Any:

@@ -11,11 +11,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from . import wire
 from ._decode import DecodeError, decode
 
 Family = Literal["map", "rollout", "ode", "feedback-ode", "memory-rollout", "iterative-solver"]
 FORMAT_VERSION = 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 class ManifestError(ValueError):
@@ -219,6 +221,9 @@ class Manifest:
             if not _NAME.fullmatch(name):
                 raise ManifestError(f"{key}: {name!r} must match {_NAME.pattern}")
         self._check_axes()
+        self._check_tensors()
+        self._check_parameters()
+        self._check_resolutions()
         self._check_files()
 
     @property
@@ -238,8 +243,8 @@ class Manifest:
             ManifestError: not JSON, a key missing, unknown or of the wrong type.
         """
         try:
-            return decode(cls, json.loads(document), strict=strict)
-        except (DecodeError, json.JSONDecodeError, RecursionError, UnicodeDecodeError) as error:
+            return decode(cls, _parse(document), strict=strict)
+        except (DecodeError, RecursionError) as error:
             raise ManifestError(str(error)) from error
 
     def to_json(self) -> str:
@@ -247,27 +252,76 @@ class Manifest:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     def _check_axes(self) -> None:
-        names = [spec.name for spec in (*self.inputs, *self.outputs)]
-        names += [spec.name for spec in self.parameters]
-        if len(set(names)) < len(names):
-            raise ManifestError("inputs, outputs, parameters: a name occurs twice")
-        for spec in (*self.inputs, *self.outputs):
-            unknown = [axis for axis in spec.axes if axis not in self.axes]
-            if unknown:
-                raise ManifestError(f"{spec.name}.axes: {unknown[0]!r} is not in axes")
+        for name, axis in self.axes.items():
+            key = f"axes.{name}"
+            if not name.isidentifier():
+                raise ManifestError(f"{key}: must be an identifier")
+            if axis.kind == "channel" and (axis.size is None or axis.size < 1):
+                raise ManifestError(f"{key}.size: a channel axis needs one, at least 1")
+            if axis.minimum < 1:
+                raise ManifestError(f"{key}.minimum: must be at least 1")
+            _check_order(key, axis.minimum, axis.maximum)
         for name in self.grid_axes:
             axis = self.axes[name]
             if axis.lower is None or axis.upper is None or axis.convention is None:
                 raise ManifestError(f"axes.{name}: a grid axis needs lower, upper, convention")
+            if not axis.lower < axis.upper:
+                raise ManifestError(f"axes.{name}: lower must be below upper")
+            if self.unvalidated_resolution == "resample" and axis.convention != "periodic":
+                raise ManifestError(f"unvalidated_resolution: axis {name} is not periodic")
+
+    def _check_tensors(self) -> None:
+        specs = (*self.inputs, *self.outputs)
+        names = [spec.name for spec in specs] + [spec.name for spec in self.parameters]
+        if len(set(names)) < len(names):
+            raise ManifestError("inputs, outputs, parameters: a name occurs twice")
+        for name in names:
+            if not name.isidentifier():
+                raise ManifestError(f"inputs, outputs, parameters: {name!r} must be an identifier")
+        for spec in specs:
+            unknown = [axis for axis in spec.axes if axis not in self.axes]
+            if unknown:
+                raise ManifestError(f"{spec.name}.axes: {unknown[0]!r} is not in axes")
+            if spec.dtype not in wire.DTYPES:
+                raise ManifestError(
+                    f"{spec.name}.dtype: {spec.dtype!r} is none of {[*wire.DTYPES]}"
+                )
+            _check_order(spec.name, spec.minimum, spec.maximum)
+
+    def _check_parameters(self) -> None:
+        for spec in self.parameters:
+            if not spec.minimum <= spec.default <= spec.maximum:
+                raise ManifestError(f"parameters: {spec.name}.default is outside its range")
+
+    def _check_resolutions(self) -> None:
+        if not (self.inputs and self.outputs and self.resolutions):
+            raise ManifestError("inputs, outputs, resolutions: each needs at least one entry")
         for resolution in self.resolutions:
             if set(resolution.sizes) != set(self.grid_axes):
                 raise ManifestError(f"resolutions: sizes must name exactly {self.grid_axes}")
-        if not (self.inputs and self.outputs and self.resolutions):
-            raise ManifestError("inputs, outputs, resolutions: each needs at least one entry")
+            if min(resolution.sizes.values(), default=1) < 1:
+                raise ManifestError("resolutions: sizes must be at least 1")
+        if self.max_batch_size < 1:
+            raise ManifestError("max_batch_size: must be at least 1")
+        for key in ("batch_tolerance", "golden_tolerance"):
+            if getattr(self, key) < 0:
+                raise ManifestError(f"{key}: must not be negative")
 
     def _check_files(self) -> None:
         if self.program.file not in self.files:
             raise ManifestError(f"files: lacks the program {self.program.file!r}")
         for name in self.files:
-            if "/" in name or "\\" in name or name.startswith("."):
-                raise ManifestError(f"files: {name!r} must lie beside the manifest")
+            if not _FILE.fullmatch(name):
+                raise ManifestError(f"files: {name!r} must be a plain name beside the manifest")
+
+
+def _parse(document: bytes | str) -> object:
+    try:
+        return json.loads(document)
+    except ValueError as error:  # not JSON, not UTF-8, or an integer beyond all measure
+        raise ManifestError(str(error)) from error
+
+
+def _check_order(key: str, minimum: float | None, maximum: float | None) -> None:
+    if minimum is not None and maximum is not None and minimum > maximum:
+        raise ManifestError(f"{key}: minimum {minimum:g} is above maximum {maximum:g}")
