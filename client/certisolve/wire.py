@@ -99,13 +99,20 @@ def from_bytes(
     return array
 
 
-def encode_safetensors(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> bytes:
+def encode_safetensors(
+    tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any] | str
+) -> bytes:
     """A safetensors body holding `tensors` and, as JSON, `metadata`.
+
+    Args:
+        tensors: by name.
+        metadata: an object to be written as JSON, or such JSON.
 
     Raises:
         WireError: an element type that does not travel.
     """
-    header: dict[str, Any] = {"__metadata__": {METADATA_KEY: json.dumps(metadata)}}
+    text = metadata if isinstance(metadata, str) else json.dumps(metadata)
+    header: dict[str, Any] = {"__metadata__": {METADATA_KEY: text}}
     chunks: list[bytes | memoryview] = []
     end = 0
     for name, array in tensors.items():

@@ -83,12 +83,20 @@ def _check_input(
     dtype = wire.DTYPES[spec.dtype]
     _check_shape(array, spec, manifest, sizes, field)
     if spec.name in request.untyped:
-        with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
-            array = array.astype(dtype)
+        array = _cast(array, spec, field)
     if array.dtype != dtype:
         raise WrongDtype(f"expected {spec.dtype}, got {wire.dtype_name(array)}", field=field)
     _check_values(array, spec, field)
     return array
+
+
+def _cast(array: Array, spec: TensorSpec, field: str) -> Array:
+    # What overflows a float becomes infinite and is refused later; an integer would wrap around.
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(wire.DTYPES[spec.dtype])
+    if cast.dtype.kind != "f" and not np.array_equal(cast, array):
+        raise WrongDtype(f"an element is not a value of {spec.dtype}", field=field)
+    return cast
 
 
 def _check_shape(
@@ -159,8 +167,8 @@ def _check_times(t: tuple[float, ...] | None, manifest: Manifest) -> tuple[float
                 f"{manifest.name} answers at t = {known}" if known else "the problem is stationary",
                 field=f"t.{index}",
             )
-    if len(t) != len(manifest.t):
-        raise InvalidOption(f"ask for t = {list(manifest.t)}, each once", field="t")
+    if t != manifest.t:
+        raise InvalidOption(f"ask for t = {list(manifest.t)}, in this order", field="t")
     return t
 
 

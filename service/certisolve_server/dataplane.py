@@ -1,8 +1,8 @@
 """What the server does, behind every protocol: routes and servicers convert, call, convert back."""
 
 import asyncio
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -156,7 +156,7 @@ class DataPlane:
         if request.deadline is not None and request.deadline <= now:
             raise DeadlineExceeded("the deadline had passed on arrival")
         return SolveJob(
-            id=uuid.uuid4().hex,
+            id=secrets.token_hex(16),
             model=entry.artifact.key,
             inputs=inputs,
             parameters=admitted.parameters,

@@ -104,6 +104,7 @@ def _uvicorn_config(dataplane: DataPlane) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(dataplane),
         access_log=False,
+        proxy_headers=False,
         log_config=None,
         server_header=False,
         lifespan="off",
@@ -124,7 +125,7 @@ def _check_host(settings: Settings) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, event loops set TCP_NODELAY: replies do not wait for an acknowledgement.
+    # With the protocol named, event loops set TCP_NODELAY, so that replies go out at once.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

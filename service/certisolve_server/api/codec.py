@@ -23,6 +23,7 @@ from .schemas import SolveBody
 
 JSON = "application/json"
 _NUMBERS = "biuf"
+_NOTHING_MORE = SolveBody()
 
 
 class Encoded(NamedTuple):
@@ -131,7 +132,7 @@ def _encode(solution: Solution, metadata: Mapping[str, Any], media_type: str) ->
         return Encoded(_dump({**_json_tensors(solution), **metadata}), JSON)
     coords = {f"coords.{axis}": points for axis, points in solution.coords.items()}
     tensors = {**solution.fields, **coords}
-    return Encoded(wire.encode_safetensors(tensors, metadata), wire.SAFETENSORS)
+    return Encoded(wire.encode_safetensors(tensors, _dump(metadata).decode()), wire.SAFETENSORS)
 
 
 def _json_tensors(solution: Solution) -> dict[str, Any]:
@@ -194,6 +195,8 @@ def _read_base64_array(name: str, value: dict[str, Any]) -> Array:
 
 
 def _validate(rest: Mapping[str, Any]) -> SolveBody:
+    if not rest:
+        return _NOTHING_MORE
     try:
         return SolveBody.model_validate(rest)
     except ValidationError as error:

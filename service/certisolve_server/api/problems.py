@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -56,6 +57,16 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ServingError, _on_serving_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_defect)
+
+
+async def guarded(endpoint: Callable[[Request], Awaitable[Response]], request: Request) -> Response:
+    """The response of `endpoint`, or the problem document of what it raised."""
+    try:
+        return await endpoint(request)
+    except ServingError as error:
+        return problem_response(error)
+    except Exception as error:
+        return _on_defect(request, error)
 
 
 def _on_serving_error(request: Request, error: Exception) -> Response:

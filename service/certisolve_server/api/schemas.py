@@ -22,12 +22,13 @@ class SolveOptions(_Body):
 class SolveBody(_Body):
     """A solve request without its inputs."""
 
-    version: str | None = Field(None, description="Of the model; the newest when left out.")
+    version: str | None = Field(default=None, description="Of the model; the newest when left out.")
     parameters: dict[str, Finite] = Field(
         default_factory=dict, description="Scalars of the equation."
     )
     t: list[Finite] | None = Field(
-        None, description="Times at which the solution is wanted; the manifest's when left out."
+        default=None,
+        description="Times at which the solution is wanted; the manifest's when left out.",
     )
     options: SolveOptions = Field(default_factory=SolveOptions)
 

@@ -72,10 +72,9 @@ class MemoryBroker(AbstractBroker):
         entry = self._entries.get(job_id)
         if entry is not None:
             # Shielded: one waiter that goes away must not take the answer from the others.
-            state = await asyncio.shield(entry.ended)
-            self._unread.pop(job_id, None)
-        else:
-            state = self._unread.pop(job_id, None) or self._results.get(job_id)
+            await asyncio.shield(entry.ended)
+        unread = self._unread.pop(job_id, None)
+        state = entry.state if entry else unread or self._results.get(job_id)
         if state.outcome is None:
             raise state.error or Cancelled("the job was cancelled")
         return state.outcome

@@ -7,6 +7,7 @@ from .base import Step as Step
 from .device import AbstractDevice as AbstractDevice
 from .device import open_device as open_device
 from .load import LoadedEngine as LoadedEngine
+from .load import Pace as Pace
 from .load import load_engine as load_engine
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "AbstractEngine",
     "Launch",
     "LoadedEngine",
+    "Pace",
     "ProgramError",
     "Step",
     "load_engine",

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,12 +22,16 @@ class Step(NamedTuple):
     """What a batch came to.
 
     Attributes:
-        outputs: per output of the manifest, an array of shape (rows, ...).
+        outputs: per output of the manifest, an array of shape (batch_size, ...).
+        finite: per request, whether every element of every output is finite.
+        batch_size: requests in the pass.
         batch_ms: assembling the batch.
         compute_ms: the forward pass and the way back.
     """
 
     outputs: list[NDArray[Any]]
+    finite: list[bool]
+    batch_size: int
     batch_ms: float
     compute_ms: float
 
@@ -35,14 +40,16 @@ class Launch(NamedTuple):
     """A batch under way on the device."""
 
     fetch: Fetch
+    batch_size: int
     started_at: float
     staged_at: float
 
     def wait(self) -> Step:
         """Block until the batch is back; may be called from any thread, once."""
-        outputs = self.fetch()
+        # Without the rows that padding added.
+        outputs = [output[: self.batch_size] for output in self.fetch()]
         batch_s, compute_s = self.staged_at - self.started_at, time.perf_counter() - self.staged_at
-        return Step(outputs, 1e3 * batch_s, 1e3 * compute_s)
+        return Step(outputs, _finite(outputs), self.batch_size, 1e3 * batch_s, 1e3 * compute_s)
 
 
 class AbstractEngine(ABC):
@@ -75,4 +82,10 @@ class AbstractEngine(ABC):
             inputs = self.device.stage(columns, self.device.padded(len(columns[0])))
             staged_at = time.perf_counter()
             fetch = self.device.fetch(self.forward(inputs))
-        return Launch(fetch, started_at, staged_at)
+        return Launch(fetch, len(columns[0]), started_at, staged_at)
+
+
+def _finite(outputs: list[NDArray[Any]]) -> list[bool]:
+    rows = [np.isfinite(output).all(axis=tuple(range(1, output.ndim))) for output in outputs]
+    finite: list[bool] = np.logical_and.reduce(rows).tolist()
+    return finite

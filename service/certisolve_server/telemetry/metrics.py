@@ -10,8 +10,12 @@ _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
-class BatchTimes(Protocol):
-    """What the metrics read of a finished batch."""
+class FinishedBatch(Protocol):
+    """What the metrics read of a batch."""
+
+    @property
+    def batch_size(self) -> int:
+        """Requests in the forward pass."""
 
     @property
     def compute_ms(self) -> float:
@@ -54,10 +58,10 @@ class Metrics:
         """Count an answer; `code` is `ok` or an error code."""
         self._requests.labels(model, code).inc()
 
-    def batch_done(self, model: ModelKey, batch_size: int, times: BatchTimes) -> None:
+    def batch_done(self, model: ModelKey, batch: FinishedBatch) -> None:
         """Count a forward pass."""
-        self._batch_size.labels(model.name).observe(batch_size)
-        self._compute.labels(model.name).observe(times.compute_ms / 1e3)
+        self._batch_size.labels(model.name).observe(batch.batch_size)
+        self._compute.labels(model.name).observe(batch.compute_ms / 1e3)
 
     def deadline_missed(self, stage: str) -> None:
         """Count a missed deadline; `stage` is where the request was."""

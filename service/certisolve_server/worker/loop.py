@@ -1,10 +1,10 @@
 """claim -> batch -> step -> complete, around one device."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
@@ -17,9 +17,13 @@ from certisolve_server.errors import DeadlineExceeded, InternalError, ModelNotRe
 from certisolve_server.jobs import Lane, ModelKey, Outcome, SolveJob, Timings
 from certisolve_server.telemetry import Metrics
 
+from .device_thread import DeviceThread
+
 _log = logging.getLogger(__name__)
 #: Jobs held ready for the next batches; the rest stays in the queue for other workers.
 _MAX_CLAIMED = 256
+# A step shorter than the way to another thread and back is run where it is.
+_THREAD_SWITCH_S = 100e-6
 
 
 class Worker:
@@ -52,8 +56,8 @@ class Worker:
         self._arrival = asyncio.Event()
         self._room = asyncio.Event()
         self._num_running = 0
-        self._device_thread = ThreadPoolExecutor(1, "device")
-        self._fetch_thread = ThreadPoolExecutor(1, "fetch")
+        self._device_thread = DeviceThread("device")
+        self._fetch_thread = DeviceThread("fetch")
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -63,8 +67,8 @@ class Worker:
                 for _ in range(self._device.pipeline_depth):
                     tasks.create_task(self._run_forever())
         finally:
-            self._device_thread.shutdown(wait=False, cancel_futures=True)
-            self._fetch_thread.shutdown(wait=False, cancel_futures=True)
+            self._device_thread.stop()
+            self._fetch_thread.stop()
 
     async def load(self, load: Callable[[], LoadedEngine]) -> None:
         """Call `load` in the device thread and serve what it returns.
@@ -72,8 +76,7 @@ class Worker:
         Raises:
             ProgramError: the engine did not prove itself.
         """
-        loop = asyncio.get_running_loop()
-        loaded = await loop.run_in_executor(self._device_thread, load)
+        loaded = await self._device_thread.call(load)
         self._engines[loaded.engine.artifact.key] = loaded
 
     async def _claim_forever(self) -> None:
@@ -118,12 +121,12 @@ class Worker:
     async def _wait_for_arrival(self, now: float) -> None:
         wake_at = self._batcher.wake_at()
         self._arrival.clear()
-        try:
-            await asyncio.wait_for(
-                self._arrival.wait(), None if wake_at is None else max(0.0, wake_at - now)
-            )
-        except TimeoutError:
+        if wake_at is None:
+            await self._arrival.wait()
             return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, wake_at - now)):
+                await self._arrival.wait()
 
     async def _drop_expired(self, job: SolveJob) -> None:
         waited_s = self._clock() - job.submitted_at
@@ -139,10 +142,10 @@ class Worker:
         except Exception as error:
             await self._answer_one_by_one(jobs, error)
             return
-        self._metrics.batch_done(jobs[0].model, len(jobs), step)
+        self._metrics.batch_done(jobs[0].model, step)
         for row, job in enumerate(jobs):
             timings = Timings(1e3 * (started_at - job.submitted_at), step.batch_ms, step.compute_ms)
-            await self._broker.complete(job.id, _outcome(job, step, row, len(jobs), timings))
+            await self._broker.complete(job.id, _outcome(job, step, row, timings))
 
     async def _answer_one_by_one(self, jobs: Sequence[SolveJob], error: Exception) -> None:
         # A request that breaks the program must not fail its batch mates.
@@ -155,19 +158,18 @@ class Worker:
         await self._broker.fail(job.id, _as_serving_error(job, error))
 
     async def _step(self, jobs: Sequence[SolveJob]) -> Step:
-        loop = asyncio.get_running_loop()
-        engine = self._engines[jobs[0].model].engine
-        columns = _columns(jobs)
+        loaded, columns = self._engines[jobs[0].model], _columns(jobs)
+        engine = loaded.engine
+        if loaded.pace(jobs[0].lane.shapes).expected_s(len(jobs)) < _THREAD_SWITCH_S:
+            return engine.launch(columns).wait()
         if self._device.pipeline_depth == 1:
-            return await loop.run_in_executor(
-                self._device_thread, lambda: engine.launch(columns).wait()
-            )
-        launch = await loop.run_in_executor(self._device_thread, engine.launch, columns)
-        return await loop.run_in_executor(self._fetch_thread, launch.wait)
+            return await self._device_thread.call(lambda: engine.launch(columns).wait())
+        launch = await self._device_thread.call(engine.launch, columns)
+        return await self._fetch_thread.call(launch.wait)
 
     def _max_batch_size(self, lane: Hashable) -> int:
         model, shapes, _ = cast(Lane, lane)
-        return self._engines[model].max_batch_size(shapes)
+        return self._engines[model].pace(shapes).max_batch_size
 
 
 def _columns(jobs: Sequence[SolveJob]) -> list[list[NDArray[Any]]]:
@@ -176,14 +178,13 @@ def _columns(jobs: Sequence[SolveJob]) -> list[list[NDArray[Any]]]:
     return inputs + [[np.float32(value) for value in column] for column in parameters]
 
 
-def _outcome(job: SolveJob, step: Step, row: int, batch_size: int, timings: Timings) -> Outcome:
-    outputs = tuple(output[row] for output in step.outputs)
+def _outcome(job: SolveJob, step: Step, row: int, timings: Timings) -> Outcome:
     return Outcome(
         model=job.model,
-        outputs=outputs,
-        finite=all(bool(np.isfinite(output).all()) for output in outputs),
+        outputs=tuple(output[row] for output in step.outputs),
+        finite=step.finite[row],
         timings=timings,
-        batch_size=batch_size,
+        batch_size=step.batch_size,
         context=job.context,
     )
 

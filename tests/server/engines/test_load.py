@@ -1,5 +1,6 @@
 """Artifacts become engines, or are refused with a reason."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from certisolve.manifest import Manifest, Program, TensorSpec
 from certisolve_server.artifacts import read_artifact
-from certisolve_server.engines import LoadedEngine, ProgramError, load_engine, open_device
+from certisolve_server.engines import LoadedEngine, Pace, ProgramError, load_engine, open_device
 from helpers import Pointwise, field_manifest, parameter, seal, write_artifact
 
 CPU = open_device("cpu")
@@ -37,12 +38,14 @@ def test_parameters_reach_the_program_after_the_inputs(tmp_path: Path) -> None:
     np.testing.assert_array_equal(step.outputs[0][:, 0], [3.0, 5.0])
 
 
-def test_a_best_batch_size_is_found_for_every_validated_resolution(tmp_path: Path) -> None:
+def test_a_pace_is_measured_for_every_validated_resolution(tmp_path: Path) -> None:
     manifest = field_manifest("double", max_batch_size=8)
     loaded = load(write_artifact(tmp_path, Pointwise(lambda u: 2 * u), manifest))
-    assert loaded.best_batch_size.keys() == {((16,),), ((32,),)}
-    assert all(1 <= size <= 8 for size in loaded.best_batch_size.values())
-    assert loaded.max_batch_size(((64,),)) == 8
+    assert loaded.paces.keys() == {((16,),), ((32,),)}
+    assert all(1 <= pace.max_batch_size <= 8 for pace in loaded.paces.values())
+    assert all(0 < pace.expected_s(3) < 1 for pace in loaded.paces.values())
+    assert loaded.pace(((64,),)) == Pace(8, {})
+    assert loaded.pace(((64,),)).expected_s(1) == math.inf
 
 
 def test_a_program_that_misses_its_golden_values_is_refused(tmp_path: Path) -> None:
