@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from rich.progress import track
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
@@ -41,11 +41,13 @@ class Samples:
         return Samples(tuple(tensor[index] for tensor in self.inputs), self.target[index])
 
 
-def minibatches(samples: Samples, batch_size: int, generator: torch.Generator) -> Iterator[Samples]:
-    """All samples once, in random order; what does not fill a batch is left out."""
-    order = torch.randperm(len(samples), generator=generator)
-    for start in range(0, len(samples) - batch_size + 1, batch_size):
-        yield samples[order[start : start + batch_size]]
+def minibatches(
+    num_samples: int, batch_size: int, generator: torch.Generator
+) -> Iterator[Int[Tensor, " batch"]]:
+    """Indices of all samples once, in random order; what does not fill a batch is left out."""
+    order = torch.randperm(num_samples, generator=generator)
+    for start in range(0, num_samples - batch_size + 1, batch_size):
+        yield order[start : start + batch_size]
 
 
 def burgers_samples(

@@ -72,7 +72,8 @@ def batch_deviation(
 def hardware() -> str:
     """Processor, threads and torch version, for records."""
     threads = torch.get_num_threads()
-    return f"{_processor()}, {threads} threads, CPU, torch {torch.__version__.split('+')[0]}"
+    counted = f"{threads} thread{'s' if threads > 1 else ''}"
+    return f"{_processor()}, {counted}, CPU, torch {torch.__version__.split('+')[0]}"
 
 
 def _processor() -> str:

@@ -19,7 +19,7 @@ EXTENSION = (9, 7)
 
 
 class Basis1d(NamedTuple):
-    """Matrices of one grid, shared by the layers of a network.
+    """Matrices of one grid, shared by the layers of a network: m cosines, then m sines.
 
     Attributes:
         forward: quadrature weights times (cos, -sin)(2πkx).
@@ -27,16 +27,16 @@ class Basis1d(NamedTuple):
             not stored.
     """
 
-    forward: Float[Tensor, "2*mode x"]
-    inverse: Float[Tensor, "x 2*mode"]
+    forward: Float[Tensor, "wave x"]
+    inverse: Float[Tensor, "x wave"]
 
 
 class Basis2d(NamedTuple):
     """Matrices of one grid: half a transform along x, then a full complex one along y."""
 
     x: Basis1d
-    forward_y: Float[Tensor, "4*m1 2*y"]
-    inverse_y: Float[Tensor, "2*y 4*m1"]
+    forward_y: Float[Tensor, "wave pair"]
+    inverse_y: Float[Tensor, "pair wave"]
 
 
 def periodic_basis(num_points: int, num_modes: int, like: Tensor) -> Basis1d:
@@ -87,7 +87,7 @@ def _trapezoid(num_points: int, like: Tensor) -> Float[Tensor, " x"]:
     return (1 - 0.5 * ends.to(like.dtype)) / (num_points - 1)
 
 
-def _hermitian_weight(num_modes: int, like: Tensor) -> Float[Tensor, " 2*mode"]:
+def _hermitian_weight(num_modes: int, like: Tensor) -> Float[Tensor, " wave"]:
     weight = torch.full((2, num_modes), 2.0, dtype=like.dtype, device=like.device)
     return torch.cat([weight[:, :1] / 2, weight[:, 1:]], dim=1).flatten()
 

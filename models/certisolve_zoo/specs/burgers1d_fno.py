@@ -73,9 +73,9 @@ def _epoch(seed: int, epoch: int) -> Iterator[Samples]:
     generator = torch.Generator().manual_seed(1_000_000 * seed + epoch)
     samples = burgers_samples((seed, epoch), SAMPLES_PER_EPOCH, nu=NU, t=TIME)
     shares = torch.tensor(RESOLUTION_SHARES)
-    for batch in minibatches(samples, BATCH_SIZE, generator):
+    for index in minibatches(SAMPLES_PER_EPOCH, BATCH_SIZE, generator):
         choice = int(torch.multinomial(shares, 1, generator=generator))
-        yield _subsample(batch, RESOLUTIONS[choice])
+        yield _subsample(samples[index], RESOLUTIONS[choice])
 
 
 def _subsample(samples: Samples, resolution: int) -> Samples:

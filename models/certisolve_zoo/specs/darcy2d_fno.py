@@ -76,12 +76,11 @@ def _epoch(
 ) -> Iterator[Samples]:
     generator = torch.Generator().manual_seed(1_000_000 * seed + epoch)
     coarse = epoch * EPOCHS < COARSE_EPOCHS * num_epochs
-    indices = torch.arange(NUM_SAMPLES)
-    for batch in minibatches(Samples((indices,), indices), BATCH_SIZE, generator):
+    for index in minibatches(NUM_SAMPLES, BATCH_SIZE, generator):
         fine = torch.rand((), generator=generator) < 0.5
         points = RESOLUTIONS[0] if coarse or not fine else RESOLUTIONS[1]
         symmetry = int(torch.randint(8, (), generator=generator))
-        chosen = samples[points][batch.target]
+        chosen = samples[points][index]
         yield Samples((turned(chosen.inputs[0], symmetry),), turned(chosen.target, symmetry))
 
 
