@@ -64,6 +64,8 @@ class TensorSpec:
         axes: axis names in order, keys of `Manifest.axes`.
         minimum: smallest admissible element; None for no bound.
         maximum: largest admissible element; None for no bound.
+        values: the only admissible elements, ascending; empty for any between the bounds.
+        max_abs_mean: largest admissible absolute value of the mean over all elements.
     """
 
     name: str
@@ -73,6 +75,8 @@ class TensorSpec:
     units: str = "1"
     minimum: float | None = None
     maximum: float | None = None
+    values: tuple[float, ...] = ()
+    max_abs_mean: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,6 +134,27 @@ def _check_values(array: Array, spec: TensorSpec, field: str) -> None:
         raise OutOfRange(f"smallest element {low:g} is below {spec.minimum:g}", field=field)
     if spec.maximum is not None and high > spec.maximum:
         raise OutOfRange(f"largest element {high:g} is above {spec.maximum:g}", field=field)
+    if spec.values:
+        _check_allowed(array, spec, field)
+    if spec.max_abs_mean is not None:
+        _check_mean(array, spec.max_abs_mean, field)
+
+
+def _check_allowed(array: Array, spec: TensorSpec, field: str) -> None:
+    strange = ~np.isin(array, np.asarray(spec.values, array.dtype))
+    if strange.any():
+        first = np.argwhere(strange)[0].tolist()
+        allowed = ", ".join(f"{value:g}" for value in spec.values)
+        raise OutOfRange(f"element {first} is {array[tuple(first)]:g}; use {allowed}", field=field)
+
+
+def _check_mean(array: Array, limit: float, field: str) -> None:
+    mean = float(array.mean(dtype=np.float64))
+    if abs(mean) > limit:
+        raise OutOfRange(
+            f"the mean is {mean:.3g}; this model was validated on means within {limit:g} of zero",
+            field=field,
+        )
 
 
 def _check_parameters(values: Mapping[str, float], manifest: Manifest) -> tuple[float, ...]:

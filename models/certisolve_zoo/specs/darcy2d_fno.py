@@ -47,9 +47,10 @@ def architecture() -> nn.Module:
     )
 
 
-def train(model: nn.Module, run: TrainingRun) -> nn.Module:
+def train(run: TrainingRun) -> nn.Module:
     """AdamW on the relative L2 error, one-cycle schedule, each batch turned or mirrored."""
     samples = darcy_samples(run.seed, NUM_SAMPLES, STRIDES, run.folder)
+    model = architecture()
     num_epochs = run.num_epochs(EPOCHS)
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     steps = num_epochs * (NUM_SAMPLES // BATCH_SIZE)
@@ -124,6 +125,7 @@ SPEC = ModelSpec(
             description="permeability at the nodes; 3 or 12",
             minimum=LOW,
             maximum=HIGH,
+            values=(LOW, HIGH),
         ),
     ),
     outputs=(

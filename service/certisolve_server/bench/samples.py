@@ -56,8 +56,13 @@ def _all_sizes(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, int]:
 
 def _draw(spec: TensorSpec, sizes: Mapping[str, int], rng: np.random.Generator) -> NDArray[Any]:
     shape = [sizes[axis] for axis in spec.axes]
+    if spec.values:
+        choice = np.digitize(_smooth(shape, rng), np.linspace(-1, 1, len(spec.values) + 1)[1:-1])
+        return np.asarray(spec.values)[choice].astype(DTYPES[spec.dtype])
     low, high = _range(spec)
     field = (low + high) / 2 + _FILL * (high - low) / 2 * _smooth(shape, rng)
+    if spec.max_abs_mean is not None:
+        field -= field.mean()
     return field.astype(DTYPES[spec.dtype])
 
 
