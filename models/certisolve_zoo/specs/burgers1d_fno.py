@@ -105,7 +105,7 @@ SPEC = ModelSpec(
             description="velocity at t = 0, of zero mean",
             minimum=-3.0,
             maximum=3.0,
-            # A mean c that is taken for zero costs about 20 c in relative error.
+            # A mean c that is taken for zero costs about 12 c in relative error.
             max_abs_mean=5e-5,
         ),
     ),
