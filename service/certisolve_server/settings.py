@@ -56,8 +56,8 @@ class Settings(BaseSettings):
     max_queued_requests: Annotated[int, Field(ge=1)] = 4096
     max_queued_bytes: Annotated[int, Field(ge=1024)] = 2 << 30
     max_queue_delay_ms: Annotated[float, Field(ge=0, le=10_000)] = 2.0
-    max_wait_s: Annotated[float, Field(gt=0)] = 300.0
-    result_ttl_s: Annotated[float, Field(gt=0)] = 600.0
+    max_wait_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
+    result_ttl_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
     max_result_bytes: Annotated[int, Field(ge=1024)] = 1 << 30
     num_threads: Annotated[int, Field(ge=0)] = 0
     log_level: Annotated[str, StringConstraints(pattern=r"^(debug|info|warning|error)$")] = "info"

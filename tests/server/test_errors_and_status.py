@@ -1,0 +1,102 @@
+"""Every error has one stable code, and every code one sensible status in both protocols."""
+
+import grpc
+import pytest
+
+from certisolve_server import errors
+from certisolve_server.api.problems import problem_document
+from certisolve_server.api.status import STATUS
+from certisolve_server.errors import ErrorCode, InvalidRequest, NotFound, ServingError
+
+
+def family(root):
+    return [root, *(child for direct in root.__subclasses__() for child in family(direct))]
+
+
+ALL = [kind for kind in family(ServingError) if kind.__module__ == errors.__name__]
+#: Bases that no code of their own belongs to, and the leaf that carries it.
+SHARED = {
+    ErrorCode.MALFORMED_BODY: {"InvalidRequest", "MalformedBody"},
+    ErrorCode.INTERNAL: {"ServingError", "InternalError"},
+}
+
+
+def test_every_code_has_a_status():
+    assert set(STATUS) == set(ErrorCode)
+
+
+def test_no_two_errors_share_a_code():
+    by_code = {}
+    for kind in ALL:
+        by_code.setdefault(kind.code, set()).add(kind.__name__)
+    shared = {code: names for code, names in by_code.items() if len(names) > 1}
+    assert shared == SHARED
+
+
+def test_every_code_is_that_of_an_error():
+    assert {kind.code for kind in ALL} == set(ErrorCode)
+
+
+@pytest.mark.parametrize("kind", family(InvalidRequest), ids=lambda kind: kind.__name__)
+def test_the_callers_mistake_is_never_the_servers_fault(kind):
+    status = STATUS[kind.code]
+    assert 400 <= status.http < 500
+    assert status.http not in (404, 405, 408, 409, 429)
+    assert status.grpc in (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    )
+
+
+@pytest.mark.parametrize("kind", family(NotFound), ids=lambda kind: kind.__name__)
+def test_what_is_not_there_is_404(kind):
+    assert STATUS[kind.code] == (404, grpc.StatusCode.NOT_FOUND)
+
+
+@pytest.mark.parametrize(
+    ("code", "http", "name"),
+    [
+        ("queue_full", 429, "RESOURCE_EXHAUSTED"),
+        ("model_not_ready", 503, "UNAVAILABLE"),
+        ("shutting_down", 503, "UNAVAILABLE"),
+        ("deadline_exceeded", 504, "DEADLINE_EXCEEDED"),
+        ("internal", 500, "INTERNAL"),
+        ("body_too_large", 413, "RESOURCE_EXHAUSTED"),
+        ("unsupported_media_type", 415, "INVALID_ARGUMENT"),
+    ],
+)
+def test_a_status_that_clients_act_upon_is_fixed(code, http, name):
+    assert STATUS[ErrorCode(code)] == (http, grpc.StatusCode[name])
+
+
+def test_no_error_is_a_success():
+    for status in STATUS.values():
+        assert status.http >= 400
+        assert status.grpc is not grpc.StatusCode.OK
+
+
+def test_only_a_defect_of_ours_is_500():
+    assert [code for code, status in STATUS.items() if status.http == 500] == [ErrorCode.INTERNAL]
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_every_error_makes_a_problem_document(kind):
+    document = problem_document(kind("what to do", field="inputs.u0", retry_after_s=1.5))
+    assert document["code"] == str(kind.code)
+    assert document["type"] == f"urn:certisolve:error:{kind.code}"
+    assert document["status"] == STATUS[kind.code].http
+    assert document["title"]
+    assert document["detail"] == "what to do"
+    assert document["field"] == "inputs.u0"
+    assert document["retry_after_s"] == 1.5
+
+
+def test_a_problem_document_leaves_out_what_does_not_apply():
+    assert problem_document(NotFound("nothing")).keys() == {
+        "type",
+        "title",
+        "status",
+        "detail",
+        "code",
+    }
