@@ -47,9 +47,7 @@ def train(
     _use_threads(threads)
     torch.manual_seed(spec.seed)
     started = time.monotonic()
-    model = spec.train(
-        spec.architecture(), TrainingRun(name, runs, spec.seed, scale=scale, console=_console)
-    )
+    model = spec.train(TrainingRun(name, runs, spec.seed, scale=scale, console=_console))
     duration_s = round(time.monotonic() - started, 1)
     weights.mkdir(parents=True, exist_ok=True)
     save_file(model.eval().state_dict(), weights / f"{name}.safetensors")

@@ -47,7 +47,7 @@ class ModelSpec:
         data: recipe of the training data, in words.
         recipe: of the training, in words.
         architecture: the network with random weights.
-        train: gives it trained.
+        train: the network with trained weights.
         unseen: as many samples as asked for, at each resolution, from seeds kept out of training.
         examples: a batch of inputs at each resolution, without the answers, in no time.
         solver: what the model is measured against.
@@ -72,7 +72,7 @@ class ModelSpec:
     data: str
     recipe: str
     architecture: Callable[[], nn.Module]
-    train: Callable[[nn.Module, TrainingRun], nn.Module]
+    train: Callable[[TrainingRun], nn.Module]
     unseen: Callable[[int, Path], list[Samples]]
     examples: Callable[[int], list[tuple[Tensor, ...]]]
     solver: ClassicalSolver

@@ -34,9 +34,8 @@ def architecture() -> nn.Module:
     return Kan(WIDTHS, GRIDS[-1])
 
 
-def train(model: nn.Module, run: TrainingRun) -> nn.Module:
+def train(run: TrainingRun) -> nn.Module:
     """L-BFGS in float64 on ever finer grids, each starting from the function of the last."""
-    del model  # training begins on the coarsest grid
     samples = _samples(run.seed, 1, NUM_POINTS, edges=True)
     axis = torch.linspace(-1, 1, COVER, dtype=torch.float64)
     cover = torch.cartesian_prod(axis, axis).T[:, None]
