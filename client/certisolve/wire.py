@@ -6,6 +6,7 @@ format; it is written out here because the library copies every tensor and hides
 
 import json
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,8 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_RANK = 32
+#: More than any body holds, and few enough for every size and stride to be a machine integer.
+_MAX_ELEMENTS = 1 << 48
 
 
 class WireError(ValueError):
@@ -88,12 +91,14 @@ def from_bytes(
     """
     element = DTYPES.get(dtype)
     if element is None:
-        raise WireError(field, f"unknown dtype {dtype!r}; use one of {sorted(DTYPES)}")
-    if len(shape) > _MAX_RANK or any(size < 0 for size in shape):
-        raise WireError(field, f"bad shape {list(shape)}")
+        raise WireError(field, f"unknown dtype {reprlib.repr(dtype)}; use one of {sorted(DTYPES)}")
+    if not _is_shape(shape):
+        raise WireError(field, f"bad shape {reprlib.repr(list(shape))}")
     expected = math.prod(shape) * element.itemsize
     if len(data) != expected:
         raise WireError(field, f"{dtype} {list(shape)} takes {expected} bytes, got {len(data)}")
+    if dtype == "BOOL" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
+        raise WireError(field, "a BOOL is 0 or 1")
     array = np.frombuffer(data, element).reshape(shape)
     array.flags.writeable = False
     return array
@@ -116,10 +121,11 @@ def encode_safetensors(
     chunks: list[bytes | memoryview] = []
     end = 0
     for name, array in tensors.items():
+        dtype = dtype_name(array)
         begin, chunk = end, to_bytes(array)
         end = begin + len(chunk)
         header[name] = {
-            "dtype": dtype_name(array),
+            "dtype": dtype,
             "shape": array.shape,
             "data_offsets": (begin, end),
         }
@@ -136,7 +142,12 @@ def decode_safetensors(body: bytes | memoryview) -> tuple[dict[str, NDArray[Any]
     header, start = _read_header(body)
     metadata = _read_metadata(header.pop("__metadata__", {}))
     data = memoryview(body)[start:]
-    tensors = {name: _read_tensor(name, entry, data) for name, entry in header.items()}
+    spans = {name: _read_span(name, entry, len(data)) for name, entry in header.items()}
+    _check_spans(list(spans.values()), len(data))
+    tensors = {
+        name: from_bytes(name, header[name]["dtype"], header[name]["shape"], data[begin:end])
+        for name, (begin, end) in spans.items()
+    }
     return tensors, metadata
 
 
@@ -161,9 +172,13 @@ def _read_metadata(entry: object) -> dict[str, Any]:
     return _read_object(text, f"__metadata__.{METADATA_KEY}")
 
 
-def _read_object(text: bytes | str, what: str) -> dict[str, Any]:
+def _read_object(raw: bytes | str, what: str) -> dict[str, Any]:
     try:
+        text = raw if isinstance(raw, str) else raw.decode()
         value = json.loads(text)
+        if "\\u" in text:
+            # Half a surrogate pair is JSON, but no reply could say which name it stood in.
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise WireError("", f"{what} is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -171,14 +186,29 @@ def _read_object(text: bytes | str, what: str) -> dict[str, Any]:
     return value
 
 
-def _read_tensor(name: str, entry: object, data: memoryview) -> NDArray[Any]:
+def _read_span(name: str, entry: object, num_bytes: int) -> tuple[int, int]:
     match entry:
-        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(begin), int(end)]}:
+        case {"dtype": str(), "shape": [*_], "data_offsets": [int(begin), int(end)]}:
             pass
         case _:
             raise WireError(name, "needs dtype, shape and data_offsets")
-    if not all(type(size) is int for size in shape):
-        raise WireError(name, f"bad shape {shape}")
-    if not 0 <= begin <= end <= len(data):
-        raise WireError(name, f"data_offsets {[begin, end]} lie outside the {len(data)} data bytes")
-    return from_bytes(name, dtype, shape, data[begin:end])
+    if not 0 <= begin <= end <= num_bytes:
+        raise WireError(name, f"data_offsets {begin}, {end} lie outside the {num_bytes} data bytes")
+    return begin, end
+
+
+def _check_spans(spans: list[tuple[int, int]], num_bytes: int) -> None:
+    position = 0
+    for begin, end in sorted(spans):
+        if begin != position:
+            raise WireError("", "data_offsets overlap or leave a gap")
+        position = end
+    if position != num_bytes:
+        raise WireError("", f"{num_bytes - position} data bytes belong to no tensor")
+
+
+def _is_shape(shape: Sequence[object]) -> bool:
+    # A size of 0 makes the count 0, but the strides are those of the other sizes.
+    sizes = [size for size in shape if type(size) is int and size >= 0]
+    plain = len(sizes) == len(shape) <= _MAX_RANK
+    return plain and math.prod(size or 1 for size in sizes) <= _MAX_ELEMENTS
