@@ -136,8 +136,13 @@ def _encode(solution: Solution, metadata: Mapping[str, Any], media_type: str) ->
 
 
 def _json_tensors(solution: Solution) -> dict[str, Any]:
-    fields = {name: np.ascontiguousarray(array) for name, array in solution.fields.items()}
+    fields = {name: _json_array(array) for name, array in solution.fields.items()}
     return {"fields": fields, "coords": solution.coords}
+
+
+def _json_array(array: Array) -> Any:
+    # ascontiguousarray would make a list of a single number.
+    return np.ascontiguousarray(array) if array.ndim else array[()]
 
 
 def _dump(document: Mapping[str, Any]) -> bytes:
