@@ -1,6 +1,7 @@
 """certisolve serve: gateway, queue and one worker in one process."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,6 +68,9 @@ def serve(
 
 
 def _serve(settings: Settings, console: Console) -> None:
+    # Read once, when torch is imported. Compute threads that wait for each other would otherwise
+    # spin, on cores that the doors and other programs need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with console.status("starting torch"):
         from certisolve_server.embedded import serve as serve_embedded
         from certisolve_server.gateway import StartupError
