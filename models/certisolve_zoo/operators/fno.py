@@ -87,8 +87,9 @@ class Fno2d(nn.Module):
 
 
 def _positions(rows: int, columns: int, like: Tensor) -> Float[Tensor, "y x 2"]:
-    y = torch.arange(rows, dtype=like.dtype, device=like.device) / (rows - 1)
-    x = torch.arange(columns, dtype=like.dtype, device=like.device) / (columns - 1)
+    y = torch.arange(rows, dtype=like.dtype, device=like.device)
+    x = torch.arange(columns, dtype=like.dtype, device=like.device)
+    y, x = y / y[-1:], x / x[-1:]
     return torch.stack([y[:, None].expand(rows, columns), x.expand(rows, columns)], dim=2)
 
 

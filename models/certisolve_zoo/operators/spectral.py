@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 # Period over length of a continued field, as a fraction: 9/7 is a whole number of cells on the
@@ -41,9 +41,10 @@ class Basis2d(NamedTuple):
 
 def periodic_basis(num_points: int, num_modes: int, like: Tensor) -> Basis1d:
     """Modes 0 <= k < m on the N points i/N of a periodic interval: the discrete transform."""
-    cos, sin = _waves(num_points, num_points, (0, num_modes), like)
-    waves = torch.cat([cos, sin])
-    return Basis1d(waves / num_points, waves.T * _hermitian_weight(num_modes, like))
+    n = torch.arange(num_points, device=like.device)
+    period = n[-1:] + 1
+    waves = torch.cat(_waves(n, period, (0, num_modes), like))
+    return Basis1d(waves / period, waves.T * _hermitian_weight(num_modes, like))
 
 
 def nodal_basis(rows: int, columns: int, num_modes: tuple[int, int], like: Tensor) -> Basis2d:
@@ -54,37 +55,38 @@ def nodal_basis(rows: int, columns: int, num_modes: tuple[int, int], like: Tenso
     the trapezoidal rule, so that they do not depend on the resolution to first order.
     """
     m1, m2 = num_modes
-    cos, sin = _waves(rows, _extended(rows), (-m1, m1), like)
+    n = torch.arange(rows, device=like.device)
+    cos, sin = _waves(n, _extended(n), (-m1, m1), like)
     waves = torch.cat([torch.cat([cos, -sin], dim=1), torch.cat([sin, cos], dim=1)])
-    forward_y = waves * _trapezoid(rows, like).repeat(2)
-    cos, sin = _waves(columns, _extended(columns), (0, m2), like)
-    half = torch.cat([cos, sin])
-    x = Basis1d(half * _trapezoid(columns, like), half.T * _hermitian_weight(m2, like))
+    forward_y = waves * _trapezoid(n, like).repeat(2)
+    n = torch.arange(columns, device=like.device)
+    half = torch.cat(_waves(n, _extended(n), (0, m2), like))
+    x = Basis1d(half * _trapezoid(n, like), half.T * _hermitian_weight(m2, like))
     return Basis2d(x, forward_y, waves.T)
 
 
 def _waves(
-    num_points: int, period: int, modes: tuple[int, int], like: Tensor
+    n: Int[Tensor, " x"], period: Int[Tensor, "1"], modes: tuple[int, int], like: Tensor
 ) -> tuple[Float[Tensor, "mode x"], Float[Tensor, "mode x"]]:
-    """cos(2πkn/P) and -sin(2πkn/P) for first <= k < last and 0 <= n < N.
+    """cos(2πkn/P) and -sin(2πkn/P) for first <= k < last.
 
-    The angle is reduced with the integer kn mod P, since float32 loses digits of large angles.
+    The angle is reduced with the integer kn mod P, since float32 loses digits of large angles. P
+    is a tensor because ONNX has no remainder by a symbolic size.
     """
-    n = torch.arange(num_points, device=like.device)
     k = torch.arange(*modes, device=like.device)
-    angle = (k[:, None] * n).remainder(period).to(like.dtype) * (2 * math.pi / period)
+    turns = (k[:, None] * n).remainder(period).to(like.dtype) / period
+    angle = 2 * math.pi * turns
     return angle.cos(), -angle.sin()
 
 
-def _extended(num_points: int) -> int:
+def _extended(n: Int[Tensor, " x"]) -> Int[Tensor, "1"]:
     """Period in cells of the continued field; exact where 7 divides the number of cells."""
-    return (num_points - 1) * EXTENSION[0] // EXTENSION[1]
+    return n[-1:] * EXTENSION[0] // EXTENSION[1]
 
 
-def _trapezoid(num_points: int, like: Tensor) -> Float[Tensor, " x"]:
-    n = torch.arange(num_points, device=like.device)
-    ends = (n == 0) | (n == num_points - 1)
-    return (1 - 0.5 * ends.to(like.dtype)) / (num_points - 1)
+def _trapezoid(n: Int[Tensor, " x"], like: Tensor) -> Float[Tensor, " x"]:
+    ends = (n == 0) | (n == n[-1:])
+    return (1 - 0.5 * ends.to(like.dtype)) / n[-1:]
 
 
 def _hermitian_weight(num_modes: int, like: Tensor) -> Float[Tensor, " wave"]:
