@@ -20,6 +20,8 @@ MANIFESTS = [
     field_manifest("one-sided", inputs=(_spec(minimum=5.0),)),
     field_manifest("other-side", inputs=(_spec(maximum=-5.0),)),
     field_manifest("double", inputs=(_spec(dtype="F64", minimum=0.0, maximum=1.0),)),
+    field_manifest("phases", inputs=(_spec(values=(3.0, 12.0)),)),
+    field_manifest("mean", inputs=(_spec(minimum=-3.0, maximum=2.0, max_abs_mean=1e-6),)),
     field_manifest("parameters", parameters=(parameter("nu", 0.01, 0.02, 0.015),)),
     field_manifest("fixed", parameters=(parameter("nu", 0.1, 0.1, 0.1),)),
     field_manifest(
@@ -36,6 +38,12 @@ def test_what_is_drawn_is_admitted(manifest, seed):
     drawn = draw_inputs(manifest, {}, np.random.default_rng(seed))
     request = SolveRequest(manifest.name, None, drawn.arrays, parameters=drawn.parameters)
     assert not admission.check(request, manifest).resampled
+
+
+def test_every_admissible_value_is_drawn():
+    [manifest] = (each for each in MANIFESTS if each.name == "phases")
+    drawn = draw_inputs(manifest, {"x": 32}, np.random.default_rng(0))
+    assert set(drawn.arrays["u0"].tolist()) == {3.0, 12.0}
 
 
 def test_a_resolution_may_be_asked_for():

@@ -55,15 +55,20 @@ def _all_sizes(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, int]:
 
 
 def _draw(spec: TensorSpec, sizes: Mapping[str, int], rng: np.random.Generator) -> NDArray[Any]:
-    shape = [sizes[axis] for axis in spec.axes]
+    smooth = _smooth([sizes[axis] for axis in spec.axes], rng)
+    return _fit(spec, smooth).astype(DTYPES[spec.dtype])
+
+
+def _fit(spec: TensorSpec, smooth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A field in [-1, 1], made to obey the limits of an input."""
     if spec.values:
-        choice = np.digitize(_smooth(shape, rng), np.linspace(-1, 1, len(spec.values) + 1)[1:-1])
-        return np.asarray(spec.values)[choice].astype(DTYPES[spec.dtype])
+        phases = np.linspace(-1, 1, len(spec.values) + 1)[1:-1]
+        return np.take(np.asarray(spec.values), np.digitize(smooth, phases))
     low, high = _range(spec)
-    field = (low + high) / 2 + _FILL * (high - low) / 2 * _smooth(shape, rng)
-    if spec.max_abs_mean is not None:
-        field -= field.mean()
-    return field.astype(DTYPES[spec.dtype])
+    if spec.max_abs_mean is None:
+        return (low + high) / 2 + _FILL * (high - low) / 2 * smooth
+    centred = smooth - smooth.mean()
+    return min(-low, high) * _FILL * centred / max(1.0, float(np.abs(centred).max()))
 
 
 def _smooth(shape: list[int], rng: np.random.Generator) -> NDArray[np.float64]:

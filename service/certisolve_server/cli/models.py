@@ -108,9 +108,13 @@ def _elsewhere(manifest: "Manifest") -> str:
 
 
 def _tensor(spec: "TensorSpec") -> str:
-    allowed = _range(spec.minimum, spec.maximum)
     text = f"{spec.name}({', '.join(spec.axes)}) {spec.dtype}: {spec.description}"
-    return escape(f"{text}; {allowed}" if allowed else text)
+    limits = [text, _range(spec.minimum, spec.maximum)]
+    if spec.values:
+        limits.append("only " + ", ".join(f"{value:g}" for value in spec.values))
+    if spec.max_abs_mean is not None:
+        limits.append(f"mean within {spec.max_abs_mean:g} of zero")
+    return escape("; ".join(limit for limit in limits if limit))
 
 
 def _axis(name: str, axis: "Axis") -> str:
