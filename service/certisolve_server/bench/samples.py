@@ -63,12 +63,14 @@ def _fit(spec: TensorSpec, smooth: NDArray[np.float64]) -> NDArray[np.float64]:
     """A field in [-1, 1], made to obey the limits of an input."""
     if spec.values:
         phases = np.linspace(-1, 1, len(spec.values) + 1)[1:-1]
-        return np.take(np.asarray(spec.values), np.digitize(smooth, phases))
+        values = np.array(spec.values, np.float64)
+        return values[np.digitize(smooth, phases)]
     low, high = _range(spec)
     if spec.max_abs_mean is None:
         return (low + high) / 2 + _FILL * (high - low) / 2 * smooth
     centred = smooth - smooth.mean()
-    return min(-low, high) * _FILL * centred / max(1.0, float(np.abs(centred).max()))
+    largest = max(1.0, float(np.abs(centred).max()))
+    return np.asarray(min(-low, high) * _FILL / largest * centred)
 
 
 def _smooth(shape: list[int], rng: np.random.Generator) -> NDArray[np.float64]:
