@@ -6,6 +6,7 @@ clients read it through `Client.models()`.
 """
 
 import dataclasses
+import functools
 import json
 import re
 from dataclasses import dataclass, field
@@ -230,7 +231,7 @@ class Manifest:
         self._check_resolutions()
         self._check_files()
 
-    @property
+    @functools.cached_property
     def grid_axes(self) -> tuple[str, ...]:
         """Names of the discretised dimensions, in declaration order."""
         return tuple(name for name, axis in self.axes.items() if axis.kind == "grid")

@@ -10,17 +10,9 @@ from certisolve.manifest import Axis, TensorSpec
 from .jobs import Array
 
 
-@functools.lru_cache(maxsize=256)
 def coordinates(axis: Axis, size: int) -> Array:
     """The `size` coordinates of a grid axis, float64, read-only."""
-    lower, upper = axis.lower or 0.0, 1.0 if axis.upper is None else axis.upper
-    points = {
-        "periodic": lambda: lower + (upper - lower) * np.arange(size) / size,
-        "nodes": lambda: np.linspace(lower, upper, size),
-        "cells": lambda: lower + (upper - lower) * (np.arange(size) + 0.5) / size,
-    }[axis.convention or "nodes"]()
-    points.flags.writeable = False
-    return points
+    return _coordinates(axis.convention, axis.lower or 0.0, axis.upper or 0.0, size)
 
 
 def resample(field: Array, spec: TensorSpec, sizes: Mapping[str, int]) -> Array:
@@ -55,3 +47,15 @@ def _resample_axis(field: Array, dimension: int, size: int) -> Array:
         kept[..., common // 2] = kept[..., common // 2].real
     resampled = np.fft.irfft(kept, n=size, axis=-1) * (size / old)
     return np.moveaxis(resampled, -1, dimension)
+
+
+# Cached by plain values: an axis has many, and hashing them would take longer than the rest.
+@functools.lru_cache(maxsize=256)
+def _coordinates(convention: str | None, lower: float, upper: float, size: int) -> Array:
+    if convention == "nodes":
+        points = np.linspace(lower, upper, size)
+    else:
+        offset = 0.5 if convention == "cells" else 0.0
+        points = lower + (upper - lower) * (np.arange(size) + offset) / size
+    points.flags.writeable = False
+    return points

@@ -1,11 +1,9 @@
 """Routes: parse, call the data plane, render."""
 
 import asyncio
-import contextlib
 import math
 import re
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter
@@ -87,7 +85,7 @@ async def solve(request: Request) -> Response:
     solve_request = await _read_solve(request, dataplane.limits.max_body_bytes)
     if "respond-async" in request.headers.get("prefer", ""):
         return _accepted(await dataplane.submit_solve(solve_request))
-    async with _cancelled_on_disconnect(request):
+    with _CancelledOnDisconnect(request):
         solution = await dataplane.solve(solve_request)
     encoded = codec.encode_solution(solution, _reply_type(request))
     return Response(encoded.body, media_type=encoded.media_type)
@@ -210,31 +208,39 @@ def _reply_type(request: Request) -> str:
     return codec.preferred_type(request.headers.get("accept"), _request_type(request))
 
 
-@contextlib.asynccontextmanager
-async def _cancelled_on_disconnect(request: Request) -> AsyncIterator[None]:
-    """Cancel what runs inside when the client goes away."""
-    current = asyncio.current_task()
-    watchers: list[asyncio.Task[None]] = []
+class _CancelledOnDisconnect:
+    """Cancels what the current task does inside when the client goes away.
 
-    async def watch() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
+    Arguments:
+        request: read to its end.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._task = asyncio.current_task()
+        self._watcher: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(_WATCH_AFTER_S, self._start_watching)
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        self._timer.cancel()
+        if self._watcher is None:
+            return
+        self._watcher.cancel()
+        if kind is asyncio.CancelledError and self._watcher.done() and self._task is not None:
+            self._task.uncancel()
+            raise Cancelled("the client went away")
+
+    def _start_watching(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
             pass
-        if current is not None:
-            current.cancel("client disconnected")
-
-    loop = asyncio.get_running_loop()
-    timer = loop.call_later(_WATCH_AFTER_S, lambda: watchers.append(loop.create_task(watch())))
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        if error.args != ("client disconnected",) or current is None:
-            raise
-        current.uncancel()
-        raise Cancelled("the client went away") from error
-    finally:
-        timer.cancel()
-        for watcher in watchers:
-            watcher.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
 
 def _accepted(view: JobView) -> Response:

@@ -1,5 +1,6 @@
 """Prometheus metrics of one process."""
 
+import functools
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -54,14 +55,19 @@ class Metrics:
             "certisolve_queue_depth", "Requests waiting or running.", registry=self._registry
         )
 
+        # Looking a label up takes longer than counting.
+        self._request_counter = functools.cache(self._requests.labels)
+        self._size_histogram = functools.cache(self._batch_size.labels)
+        self._compute_histogram = functools.cache(self._compute.labels)
+
     def request_done(self, model: str, code: str) -> None:
         """Count an answer; `code` is `ok` or an error code."""
-        self._requests.labels(model, code).inc()
+        self._request_counter(model, code).inc()
 
     def batch_done(self, model: ModelKey, batch: FinishedBatch) -> None:
         """Count a forward pass."""
-        self._batch_size.labels(model.name).observe(batch.batch_size)
-        self._compute.labels(model.name).observe(batch.compute_ms / 1e3)
+        self._size_histogram(model.name).observe(batch.batch_size)
+        self._compute_histogram(model.name).observe(batch.compute_ms / 1e3)
 
     def deadline_missed(self, stage: str) -> None:
         """Count a missed deadline; `stage` is where the request was."""
