@@ -8,8 +8,8 @@ import torch
 from blockbuster import blockbuster_ctx
 
 from certisolve.manifest import TensorSpec, ValidatedResolution
+from certisolve_server.bench import LocalServer, local_server
 from helpers import POINTS, Pointwise, field_manifest, parameter, write_artifact
-from processes import Server, serving
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(small_models: Path) -> Iterator[Server]:
+def server(small_models: Path) -> Iterator[LocalServer]:
     """A running server of `small_models` that takes bodies up to 1 MiB."""
-    with serving(small_models, "--max-body-bytes", str(1 << 20)) as running:
+    with local_server(small_models, ["--max-body-bytes", str(1 << 20)]) as running:
         yield running
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from certisolve import AsyncClient, Client, ModelInfo, Solution
-from processes import Server
+from certisolve_server.bench import LocalServer
 
 Inputs = Mapping[str, Any]
 #: Solves a list of inputs one after the other on one connection.
@@ -54,7 +54,7 @@ DOORS: dict[str, tuple[str, SolveAll]] = {
 
 
 def solve_through(
-    door: str, server: Server, model: str, requests: Sequence[Inputs], **options: Any
+    door: str, server: LocalServer, model: str, requests: Sequence[Inputs], **options: Any
 ) -> list[Solution]:
     """Solve `requests` one after the other through one of `DOORS`."""
     scheme, solve_all = DOORS[door]

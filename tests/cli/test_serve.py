@@ -25,7 +25,7 @@ def refused(*arguments, **environment):
 
 
 def test_the_banner_says_where_and_what_to_try(server, small_models):
-    said = "".join(server.log)
+    said = server.said()
     assert server.http in said
     assert server.grpc.removeprefix("grpc://") in said
     assert f"curl {server.http}/v1/models" in said

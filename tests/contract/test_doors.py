@@ -14,8 +14,8 @@ from certisolve import (
     PayloadTooLarge,
     RequestTimeout,
 )
+from certisolve_server.bench import LocalServer
 from doors import DOORS, models_async, models_sync, solve_through
-from processes import Server
 
 FIELD = np.linspace(0, 1, 16, dtype=np.float32)
 
@@ -23,7 +23,7 @@ every_door = pytest.mark.parametrize("door", DOORS)
 
 
 @every_door
-def test_a_solution_is_complete(door: str, server: Server) -> None:
+def test_a_solution_is_complete(door: str, server: LocalServer) -> None:
     [solution] = solve_through(door, server, "double", [{"u0": FIELD}])
     np.testing.assert_array_equal(solution.fields["u"], 2 * FIELD)
     np.testing.assert_array_equal(solution.coords["x"], np.arange(16) / 16)
@@ -38,7 +38,7 @@ def test_a_solution_is_complete(door: str, server: Server) -> None:
 
 
 @every_door
-def test_resampling_is_flagged(door: str, server: Server) -> None:
+def test_resampling_is_flagged(door: str, server: LocalServer) -> None:
     [solution] = solve_through(door, server, "resampling", [{"u0": np.zeros(20, np.float32)}])
     assert solution.diagnostics is not None
     assert solution.diagnostics.resampled_from == {"x": 20}
@@ -48,19 +48,19 @@ def test_resampling_is_flagged(door: str, server: Server) -> None:
 
 
 @every_door
-def test_parameters_reach_the_model(door: str, server: Server) -> None:
+def test_parameters_reach_the_model(door: str, server: LocalServer) -> None:
     [solution] = solve_through(door, server, "scale", [{"u0": FIELD}], parameters={"gain": 5.0})
     np.testing.assert_array_equal(solution.fields["u"], 5 * FIELD)
 
 
 @every_door
-def test_diagnostics_can_be_left_out(door: str, server: Server) -> None:
+def test_diagnostics_can_be_left_out(door: str, server: LocalServer) -> None:
     [solution] = solve_through(door, server, "double", [{"u0": FIELD}], diagnostics=False)
     assert solution.diagnostics is None
 
 
 @every_door
-def test_a_dataset_has_the_axes_of_the_manifest(door: str, server: Server) -> None:
+def test_a_dataset_has_the_axes_of_the_manifest(door: str, server: LocalServer) -> None:
     [solution] = solve_through(door, server, "double", [{"u0": FIELD}])
     dataset = solution.to_xarray()
     assert dataset["u"].dims == ("x",)
@@ -77,7 +77,7 @@ def test_a_dataset_has_the_axes_of_the_manifest(door: str, server: Server) -> No
     ],
 )
 def test_errors_carry_the_same_code(
-    door: str, server: Server, model: str, size: int, error: type[Exception], code: str
+    door: str, server: LocalServer, model: str, size: int, error: type[Exception], code: str
 ) -> None:
     with pytest.raises(error) as raised:
         solve_through(door, server, model, [{"u0": np.zeros(size, np.float32)}])
@@ -85,14 +85,14 @@ def test_errors_carry_the_same_code(
 
 
 @every_door
-def test_a_timeout_is_kept(door: str, server: Server) -> None:
+def test_a_timeout_is_kept(door: str, server: LocalServer) -> None:
     with pytest.raises((DeadlineExceeded, RequestTimeout)):
         solve_through(door, server, "slow", [{"u0": FIELD}], timeout=0.05)
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 @pytest.mark.parametrize("list_models", [models_sync, models_async])
-def test_models_are_listed_with_their_manifests(scheme, list_models, server: Server) -> None:
+def test_models_are_listed_with_their_manifests(scheme, list_models, server: LocalServer) -> None:
     models = {info.name: info for info in list_models(server.url(scheme))}
     assert models.keys() == {"double", "log", "product", "resampling", "scale", "slow"}
     assert all(info.ready for info in models.values())
@@ -100,7 +100,7 @@ def test_models_are_listed_with_their_manifests(scheme, list_models, server: Ser
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_jobs_are_awaited_and_cancelled(scheme: str, server: Server) -> None:
+def test_jobs_are_awaited_and_cancelled(scheme: str, server: LocalServer) -> None:
     with Client(server.url(scheme)) as client:
         first = client.submit_solve("slow", {"u0": FIELD})
         second = client.submit_solve("slow", {"u0": np.zeros(32, np.float32)})
@@ -112,7 +112,7 @@ def test_jobs_are_awaited_and_cancelled(scheme: str, server: Server) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_async_jobs_are_awaited(scheme: str, server: Server) -> None:
+def test_async_jobs_are_awaited(scheme: str, server: LocalServer) -> None:
     async def solve() -> np.ndarray:
         async with AsyncClient(server.url(scheme)) as client:
             job = await client.submit_solve("slow", {"u0": FIELD})

@@ -9,20 +9,20 @@ import pytest
 
 from certisolve import AsyncClient, Client, InvalidRequest, Solution
 from certisolve.manifest import Manifest
+from certisolve_server.bench import LocalServer, local_server
 from certisolve_zoo.pdes.burgers import cole_hopf
 from certisolve_zoo.pdes.random_fields import periodic_grf
 from doors import DOORS, solve_through
-from processes import Server, serving
 
 ARTIFACTS = Path(__file__).parents[2] / "models" / "artifacts"
 RESOLUTIONS = (256, 512, 1024)
 
 
 @pytest.fixture(scope="module")
-def bundled() -> Iterator[Server]:
+def bundled() -> Iterator[LocalServer]:
     if not ARTIFACTS.is_dir():
         pytest.fail("models/artifacts is missing: run `make models`")
-    with serving(ARTIFACTS) as server:
+    with local_server(ARTIFACTS) as server:
         yield server
 
 
@@ -42,14 +42,14 @@ def rel_l2(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return np.linalg.norm(actual - expected, axis=-1) / np.linalg.norm(expected, axis=-1)
 
 
-def manifest(server: Server, name: str) -> Manifest:
+def manifest(server: LocalServer, name: str) -> Manifest:
     with Client(server.http) as client:
         return client.model(name).manifest
 
 
 @pytest.mark.parametrize("num_points", RESOLUTIONS)
 def test_burgers_is_within_its_error_and_the_doors_agree_bit_for_bit(
-    bundled: Server, initial_conditions: np.ndarray, num_points: int
+    bundled: LocalServer, initial_conditions: np.ndarray, num_points: int
 ) -> None:
     requests = sampled(initial_conditions, num_points)
     answers = {
@@ -76,7 +76,7 @@ def test_burgers_is_within_its_error_and_the_doors_agree_bit_for_bit(
 
 
 def test_32_concurrent_clients_share_batches_without_changing_answers(
-    bundled: Server, initial_conditions: np.ndarray
+    bundled: LocalServer, initial_conditions: np.ndarray
 ) -> None:
     requests = sampled(initial_conditions, 1024)
     alone = solve_through("http-sync", bundled, "burgers1d-fno", requests)
@@ -105,7 +105,7 @@ async def _by_concurrent_clients(
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_every_bundled_model_reproduces_its_golden_answers(door: str, bundled: Server) -> None:
+def test_every_bundled_model_reproduces_its_golden_answers(door: str, bundled: LocalServer) -> None:
     from certisolve_server.artifacts import golden_cases, scan
 
     for artifact in scan(ARTIFACTS).artifacts:
@@ -124,7 +124,7 @@ def test_every_bundled_model_reproduces_its_golden_answers(door: str, bundled: S
 
 
 def test_an_unvalidated_burgers_grid_is_resampled_and_flagged(
-    bundled: Server, initial_conditions: np.ndarray
+    bundled: LocalServer, initial_conditions: np.ndarray
 ) -> None:
     [request] = sampled(initial_conditions[:1], 128)
     [solution] = solve_through("http-sync", bundled, "burgers1d-fno", [request])
@@ -144,15 +144,15 @@ def test_an_unvalidated_burgers_grid_is_resampled_and_flagged(
     ],
 )
 def test_what_was_not_validated_is_refused(
-    bundled: Server, model: str, inputs: dict[str, np.ndarray], code: str
+    bundled: LocalServer, model: str, inputs: dict[str, np.ndarray], code: str
 ) -> None:
     with Client(bundled.http) as client, pytest.raises(InvalidRequest) as raised:
         client.solve(model, inputs)
     assert raised.value.code == code
 
 
-def test_the_server_stops_when_asked(bundled: Server) -> None:
-    del bundled
-    with serving(ARTIFACTS) as server:
-        assert server.stop() == 0
-        assert not [line for line in server.log if "Traceback" in line]
+def test_the_server_stops_when_asked(small_models: Path) -> None:
+    with local_server(small_models) as server:
+        server.process.terminate()
+        assert server.process.wait(20) == 0
+        assert "Traceback" not in server.said()

@@ -8,8 +8,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 _COMMAND = ("-m", "certisolve_server", "serve")
 _BANNER = re.compile(r"HTTP +(http://\S+).*gRPC +(\S+)", re.DOTALL)
@@ -18,18 +18,29 @@ _STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
 
 
-class LocalServer(NamedTuple):
+@dataclass(frozen=True)
+class LocalServer:
     """A running server.
 
     Attributes:
         http: `http://127.0.0.1:port`.
         grpc: `grpc://127.0.0.1:port`.
-        pid: of its process.
+        process: of the server; signals go here.
+        log: the descriptor of what it says.
     """
 
     http: str
     grpc: str
-    pid: int
+    process: "subprocess.Popen[bytes]"
+    log: int
+
+    def url(self, scheme: str) -> str:
+        """The address for `http` or `grpc`."""
+        return {"http": self.http, "grpc": self.grpc}[scheme]
+
+    def said(self) -> str:
+        """Everything the server has written so far."""
+        return _read(self.log)
 
 
 @contextlib.contextmanager
@@ -45,31 +56,31 @@ def local_server(repository: Path, options: Sequence[str] = ()) -> Iterator[Loca
     """
     ports = ("--port", "0", "--grpc-port", "0")
     command = [sys.executable, *_COMMAND, "--models", str(repository), *ports, *options]
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
         try:
-            yield _wait_until_ready(process, said.fileno())
+            yield _wait_until_ready(process, log.fileno())
         finally:
             _stop(process)
 
 
-def _wait_until_ready(process: "subprocess.Popen[bytes]", said: int) -> LocalServer:
+def _wait_until_ready(process: "subprocess.Popen[bytes]", log: int) -> LocalServer:
     give_up_at = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < give_up_at:
         running = process.poll() is None
-        text = _read(said)
+        text = _read(log)
         banner = _BANNER.search(text)
         if banner:
-            return LocalServer(banner[1], f"grpc://{banner[2]}", process.pid)
+            return LocalServer(banner[1], f"grpc://{banner[2]}", process, log)
         if not running:
             raise RuntimeError(f"the server did not start: {text.strip()}")
         time.sleep(_POLL_S)
-    raise RuntimeError(f"the server was not ready after {_START_TIMEOUT_S:g} s: {_read(said)}")
+    raise RuntimeError(f"the server was not ready after {_START_TIMEOUT_S:g} s: {_read(log)}")
 
 
-def _read(said: int) -> str:
+def _read(log: int) -> str:
     # The server writes through the same open file, so this must not move its position.
-    return os.pread(said, 1 << 20, 0).decode(errors="replace")
+    return os.pread(log, 1 << 20, 0).decode(errors="replace")
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -9,6 +9,8 @@ def configure_logging(level: str) -> None:
     Args:
         level: debug, info, warning or error.
     """
+    # What it says at INFO, the banner says better.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     logging.basicConfig(
         level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from certisolve import wire
 from certisolve.v1 import problem_pb2, solve_pb2, solve_pb2_grpc, tensor_pb2
-from processes import Server
+from certisolve_server.bench import LocalServer
 
 FIELD = np.linspace(0, 1, 16, dtype=np.float32)
 NAN = np.where(np.arange(16) == 3, np.nan, FIELD).astype(np.float32)
@@ -129,13 +129,13 @@ BOTH_DOORS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str, str | None
 
 
 @pytest.fixture(scope="module")
-def http(server: Server) -> Iterator[httpx.Client]:
+def http(server: LocalServer) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.http, timeout=20) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def channel(server: Server) -> Iterator[grpc.Channel]:
+def channel(server: LocalServer) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(server.grpc.removeprefix("grpc://")) as channel:
         yield channel
 

@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from certisolve.v1 import solve_pb2, solve_pb2_grpc, tensor_pb2
-from processes import Server
+from certisolve_server.bench import LocalServer
 
 _COMPUTED = 'certisolve_batch_size_sum{model="slow"}'
 _CANCELLED = 'certisolve_requests_total{code="cancelled",model="slow"}'
@@ -21,7 +21,7 @@ FIELD = np.linspace(0, 1, 16, dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
-def channel(server: Server) -> Iterator[grpc.Channel]:
+def channel(server: LocalServer) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(server.grpc.removeprefix("grpc://")) as channel:
         yield channel
 
@@ -39,7 +39,9 @@ def test_a_solve_is_answered_with_raw_bytes(channel: grpc.Channel) -> None:
     assert reply.batch_size == 1
 
 
-def test_a_cancelled_call_never_reaches_the_device(server: Server, channel: grpc.Channel) -> None:
+def test_a_cancelled_call_never_reaches_the_device(
+    server: LocalServer, channel: grpc.Channel
+) -> None:
     stub = solve_pb2_grpc.SolverServiceStub(channel)
     stub.Solve(request("slow"), timeout=20)  # whatever ran before has left the device
     with httpx.Client(base_url=server.http) as http:

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from certisolve import wire
-from processes import Server
+from certisolve_server.bench import LocalServer
 
 FIELD = np.linspace(0, 1, 16, dtype=np.float32)
 BINARY = {"Content-Type": wire.SAFETENSORS}
 
 
 @pytest.fixture
-def http(server: Server) -> Iterator[httpx.Client]:
+def http(server: LocalServer) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.http, timeout=30) as client:
         yield client
 
@@ -124,7 +124,7 @@ def test_a_missed_deadline_says_where_the_time_went(http: httpx.Client) -> None:
     assert "running" in response.json()["detail"] or "queued" in response.json()["detail"]
 
 
-def test_a_client_that_hangs_up_frees_its_place(server: Server, http: httpx.Client) -> None:
+def test_a_client_that_hangs_up_frees_its_place(server: LocalServer, http: httpx.Client) -> None:
     solve(http, "slow", {"u0": FIELD})  # whatever ran before has left the device
     cancelled, computed = _count(http, "cancelled"), _computed(http)
     running = solve(http, "slow", {"u0": FIELD}, Prefer="respond-async")
