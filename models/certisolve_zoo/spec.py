@@ -24,7 +24,7 @@ class ClassicalSolver:
     Attributes:
         name: method and implementation.
         grid: what it computes on, in words.
-        solve: the answers to a batch of inputs, in float64.
+        solve: the answers to a batch of inputs.
         remark: what a reader must know to judge the comparison.
     """
 
