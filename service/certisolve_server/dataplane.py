@@ -1,7 +1,6 @@
 """What the server does, behind every protocol: routes and servicers convert, call, convert back."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from .errors import (
     ServingError,
     UnknownJob,
 )
+from .job_ids import JobIds
 from .jobs import Array, JobState, Outcome, Solution, SolveContext, SolveJob, SolveRequest
 from .telemetry import Metrics
 
@@ -74,6 +74,7 @@ class DataPlane:
         self._broker = broker
         self._metrics = metrics
         self._clock = clock
+        self._job_ids = JobIds()
 
     def models(self) -> list[ModelEntry]:
         """Every version of every model, by name."""
@@ -156,7 +157,7 @@ class DataPlane:
         if request.deadline is not None and request.deadline <= now:
             raise DeadlineExceeded("the deadline had passed on arrival")
         return SolveJob(
-            id=secrets.token_hex(16),
+            id=self._job_ids.next(),
             model=entry.artifact.key,
             inputs=inputs,
             parameters=admitted.parameters,
