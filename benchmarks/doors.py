@@ -213,12 +213,15 @@ def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
 def _targets(seen: dict[Run, list[Seen]]) -> list[str]:
     """Each promise about the doors beside what was measured, kept or missed."""
     rate = _median(seen[Run(0, "HTTP", 32)]).throughput
-    p50_ms = _median(seen[Run(0, "HTTP", 1)]).p50_ms
+    # The client that takes the least of the time it measures.
+    client = "HTTP, wrk" if wrk_is_here() else "HTTP"
+    p50_ms = _median(seen[Run(0, client, 1)]).p50_ms
     return [
         f"Target: at least {TARGET_RATE:.0f} solves/s of the identity on two cores over 32 "
         f"connections. Measured {rate:.0f}: {'met' if rate >= TARGET_RATE else 'missed'}.",
         f"Target: p50 below {TARGET_P50_MS} ms over one connection, 16 KiB in and out. "
-        f"Measured {p50_ms:.2f} ms: {'met' if p50_ms < TARGET_P50_MS else 'missed'}.",
+        f"Measured {p50_ms:.2f} ms by {client}: "
+        f"{'met' if p50_ms < TARGET_P50_MS else 'missed'}.",
     ]
 
 

@@ -26,7 +26,7 @@ DURATION_S = 2.0
 SETTINGS: tuple[tuple[str, list[str], dict[str, str]], ...] = (
     ("one thread", ["--num-threads", "1"], {}),
     ("no spinning", [], {"GOMP_SPINCOUNT": "0"}),
-    ("1000 spins, the server's choice", [], {}),
+    ("5000 spins, the server's choice", [], {}),
     ("100000 spins", [], {"GOMP_SPINCOUNT": "100000"}),
 )
 

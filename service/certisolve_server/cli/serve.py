@@ -68,10 +68,10 @@ def serve(
 
 
 def _serve(settings: Settings, console: Console) -> None:
-    # Read once, when torch is imported. Compute threads spin for milliseconds when they wait for
+    # Read once, when torch is imported. By default compute threads spin long when they wait for
     # each other, on cores that the doors and other programs need; not to spin at all would cost a
-    # thread switch per operator. benchmarks/threads.py measures both.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # thread switch per operator. benchmarks/threads.py measures the range.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     with console.status("starting torch"):
         from certisolve_server.embedded import serve as serve_embedded
         from certisolve_server.gateway import StartupError
