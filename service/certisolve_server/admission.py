@@ -125,14 +125,12 @@ def _size_fault(axis: Axis, size: int, agreed: int) -> str:
 
 
 def _check_values(array: Array, spec: TensorSpec, field: str) -> None:
-    # NaN propagates through min and max, so two passes settle both questions.
-    low, high = array.min(), array.max()
-    if array.dtype.kind == "f" and not (math.isfinite(low) and math.isfinite(high)):
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
         first = np.argwhere(~np.isfinite(array))[0].tolist()
         raise NotFinite(f"element {first} is {array[tuple(first)]}", field=field)
-    if spec.minimum is not None and low < spec.minimum:
+    if spec.minimum is not None and (low := array.min()) < spec.minimum:
         raise OutOfRange(f"smallest element {low:g} is below {spec.minimum:g}", field=field)
-    if spec.maximum is not None and high > spec.maximum:
+    if spec.maximum is not None and (high := array.max()) > spec.maximum:
         raise OutOfRange(f"largest element {high:g} is above {spec.maximum:g}", field=field)
     if spec.values:
         _check_allowed(array, spec, field)
