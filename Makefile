@@ -6,10 +6,10 @@ EXTRA  ?= cpu
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 MODEL  ?=
 
-PROTOS := $(wildcard proto/certisolve/v1/*.proto)
+ZOO    := $(shell find models/certisolve_zoo -name '*.py')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve models train baselines test test-slow check format proto bench clean
+.PHONY: help setup serve models train baselines test check format proto bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,11 +28,14 @@ $(VENV)/.dev: pyproject.toml client/pyproject.toml constraints.txt
 
 setup: $(VENV)/.dev  ## install everything for development
 
-serve: $(VENV)/.serve models  ## serve the bundled models on 127.0.0.1:8000 and :8001
+serve: $(VENV)/.serve models/artifacts/.built  ## serve the bundled models on 127.0.0.1:8000 and :8001
 	@$(BIN)/certisolve serve
 
-models: $(VENV)/.serve  ## build the artifacts of the bundled models from the weights in git
+models: models/artifacts/.built  ## build the artifacts of the bundled models from the weights in git
+
+models/artifacts/.built: $(VENV)/.serve $(wildcard models/weights/*) $(ZOO)
 	@$(BIN)/python -m certisolve_zoo build
+	@touch $@
 
 train: $(VENV)/.serve  ## reproduce the weights of MODEL from its seed
 	@test -n "$(MODEL)" || { echo "usage: make train MODEL=burgers1d-fno"; exit 2; }
@@ -41,11 +44,8 @@ train: $(VENV)/.serve  ## reproduce the weights of MODEL from its seed
 baselines: $(VENV)/.serve  ## re-time every model beside its classical solver
 	@$(BIN)/python -m certisolve_zoo baselines $(MODEL)
 
-test: $(VENV)/.dev models .tools/redis-server  ## run the tests
-	@PATH="$(CURDIR)/.tools:$$PATH" $(BIN)/python -m pytest -m "not slow"
-
-test-slow: $(VENV)/.dev models .tools/redis-server  ## run the tests that take minutes
-	@PATH="$(CURDIR)/.tools:$$PATH" $(BIN)/python -m pytest -m slow --timeout 1800
+test: $(VENV)/.dev models/artifacts/.built .tools/redis-server  ## run the tests
+	@PATH="$(CURDIR)/.tools:$$PATH" $(BIN)/python -m pytest
 
 check: $(VENV)/.dev  ## formatting, lint, types, import directions, generated code
 	@$(BIN)/ruff format --check .
@@ -63,7 +63,7 @@ format: $(VENV)/.dev  ## format and mend what lint can
 proto: $(VENV)/.dev  ## generate client/certisolve/v1 from proto/
 	@$(BIN)/python tools/check_proto.py --write
 
-bench: $(VENV)/.dev models  ## measure the doors and print the table
+bench: $(VENV)/.dev models/artifacts/.built  ## measure the doors and print the table
 	@$(BIN)/python benchmarks/doors.py
 
 .tools/redis-server: | $(VENV)/.dev

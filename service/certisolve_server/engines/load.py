@@ -20,7 +20,7 @@ _UNNOTICED_S = 0.002
 #: Runs of which the fastest counts: others were disturbed.
 _REPEATS = 3
 #: Seconds spent at most on finding the best batch size of one resolution.
-_MEASURE_S = 0.5
+_MEASURE_S = 0.2
 
 Shapes = tuple[tuple[int, ...], ...]
 
