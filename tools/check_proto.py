@@ -1,6 +1,7 @@
 """Compare client/certisolve/v1 with what proto/ generates; `--write` brings it up to date."""
 
 import filecmp
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -37,5 +38,6 @@ def generate(target: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(sys.executable).parent))
+    # protoc looks for its plugins on PATH, where a virtual environment need not be.
+    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     sys.exit(main())
