@@ -123,15 +123,15 @@ def test_every_bundled_model_reproduces_its_golden_answers(door: str, bundled: L
                 assert difference <= tolerance * np.linalg.norm(golden)
 
 
-def test_an_unvalidated_burgers_grid_is_resampled_and_flagged(
-    bundled: LocalServer, initial_conditions: np.ndarray
-) -> None:
-    [request] = sampled(initial_conditions[:1], 128)
+def test_an_unvalidated_burgers_grid_is_resampled_and_flagged(bundled: LocalServer) -> None:
+    initial_condition = periodic_grf(np.random.default_rng(20_260_102), 1, 128)
+    [request] = sampled(initial_condition, 128)
     [solution] = solve_through("http-sync", bundled, "burgers1d-fno", [request])
     assert solution.diagnostics is not None
     assert solution.diagnostics.resampled_from == {"x": 128}
-    expected = cole_hopf(initial_conditions[:1], nu=0.01, t=1.0)[0, ::8]
-    assert rel_l2(solution.fields["u"], expected) < 0.05  # u0 lost its modes above 64
+    [expected] = cole_hopf(initial_condition, nu=0.01, t=1.0)
+    # Not vouched for, hence the flag; but the field is band limited, so it should come close.
+    assert rel_l2(solution.fields["u"], expected) < 0.01
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,17 @@ from certisolve_server.jobs import Artifact
 from .base import AbstractEngine, ProgramError
 from .device import AbstractDevice
 
-#: Batch sizes this close to the fastest per request count as equally fast.
-_AS_FAST = 1.05
+#: A larger batch is refused when its requests take this much longer than in the best one: below,
+#: what it saves outside the program outweighs what it costs, and timings are no more certain.
+_TOO_SLOW = 1.25
+#: Batches up to this size are never refused; a disturbed measurement would cost too much.
+_ALWAYS_ALLOWED = 8
 #: A batch that takes less than this delays nobody noticeably, however its requests compare.
 _UNNOTICED_S = 0.002
 #: Runs of which the fastest counts: others were disturbed.
 _REPEATS = 3
-#: Seconds spent at most on finding the best batch size of one resolution.
-_MEASURE_S = 0.2
+#: Seconds after which no larger batch of one resolution is tried.
+_MEASURE_S = 0.25
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -133,9 +136,9 @@ def _measure_pace(engine: AbstractEngine, columns: list[list[NDArray[Any]]]) -> 
     while size <= limit and time.perf_counter() < give_up_at:
         step_s[size] = _measure_step(engine, [column[:1] * size for column in columns])
         size *= 2
-    as_fast = _AS_FAST * min(time_s / size for size, time_s in step_s.items())
-    worthwhile = [n for n, s in step_s.items() if s / n <= as_fast or s < _UNNOTICED_S]
-    return Pace(max(worthwhile), step_s)
+    too_slow = _TOO_SLOW * min(time_s / size for size, time_s in step_s.items())
+    worthwhile = [n for n, s in step_s.items() if s / n <= too_slow or s < _UNNOTICED_S]
+    return Pace(max(*worthwhile, min(_ALWAYS_ALLOWED, limit)), step_s)
 
 
 def _measure_step(engine: AbstractEngine, columns: list[list[NDArray[Any]]]) -> float:
