@@ -32,6 +32,16 @@ class AbstractDevice(ABC):
         return torch.device(self.name)
 
     @abstractmethod
+    def adopt_thread(self, *, alone: bool) -> None:
+        """Prepare the calling thread for launches.
+
+        Args:
+            alone: whether it computes by itself, without compute threads to help it. A program
+                that is launched from two threads must be so from one of them, or each gets helpers
+                of its own and they fight for the cores.
+        """
+
+    @abstractmethod
     def padded(self, batch_size: int) -> int:
         """The batch size that is run for `batch_size` requests."""
 
@@ -66,8 +76,11 @@ class CpuDevice(AbstractDevice):
     def __init__(self, num_threads: int = 0) -> None:
         self.name = "cpu"
         self.pipeline_depth = 1
-        if num_threads:
-            torch.set_num_threads(num_threads)
+        self._num_threads = num_threads or torch.get_num_threads()
+
+    def adopt_thread(self, *, alone: bool) -> None:
+        # OpenMP counts per thread; torch hands the last number set on to threads it meets later.
+        torch.set_num_threads(1 if alone else self._num_threads)
 
     def padded(self, batch_size: int) -> int:
         return batch_size
@@ -98,6 +111,9 @@ class CudaDevice(AbstractDevice):
         self.name = f"cuda:{index}"
         self.pipeline_depth = 2
         self._stream = torch.cuda.Stream(self.torch_device)  # type: ignore[no-untyped-call]  # torch
+
+    def adopt_thread(self, *, alone: bool) -> None:
+        del alone
 
     def padded(self, batch_size: int) -> int:
         return 1 << (batch_size - 1).bit_length()

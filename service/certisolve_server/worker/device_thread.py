@@ -18,10 +18,12 @@ class DeviceThread:
 
     Arguments:
         name: of the thread.
+        initialise: called in it before everything else.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, initialise: Callable[[], None] = lambda: None) -> None:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._initialise = initialise
         Thread(target=self._run, name=name, daemon=True).start()
 
     def call(
@@ -38,6 +40,7 @@ class DeviceThread:
         self._calls.put(None)
 
     def _run(self) -> None:
+        self._initialise()
         while (call := self._calls.get()) is not None:
             settle = _call(call)
             if not call.loop.is_closed():

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -27,7 +28,7 @@ _THREAD_SWITCH_S = 100e-6
 
 
 class Worker:
-    """Runs the jobs of a broker on one device, which one thread feeds.
+    """Runs the jobs of a broker on one device, which one thread feeds; made in the loop's thread.
 
     Arguments:
         broker: where jobs come from and answers go.
@@ -56,7 +57,8 @@ class Worker:
         self._arrival = asyncio.Event()
         self._room = asyncio.Event()
         self._num_running = 0
-        self._device_thread = DeviceThread("device")
+        device.adopt_thread(alone=True)  # this one, for steps that are run in place
+        self._device_thread = DeviceThread("device", partial(device.adopt_thread, alone=False))
         self._fetch_thread = DeviceThread("fetch")
 
     async def run(self) -> None:
