@@ -162,12 +162,12 @@ class Worker:
     async def _step(self, jobs: Sequence[SolveJob]) -> Step:
         loaded, columns = self._engines[jobs[0].model], _columns(jobs)
         engine = loaded.engine
+        if self._device.pipeline_depth > 1:
+            launch = await self._device_thread.call(engine.launch, columns)
+            return await self._fetch_thread.call(launch.wait)
         if loaded.pace(jobs[0].lane.shapes).expected_s(len(jobs)) < _THREAD_SWITCH_S:
             return engine.launch(columns).wait()
-        if self._device.pipeline_depth == 1:
-            return await self._device_thread.call(lambda: engine.launch(columns).wait())
-        launch = await self._device_thread.call(engine.launch, columns)
-        return await self._fetch_thread.call(launch.wait)
+        return await self._device_thread.call(lambda: engine.launch(columns).wait())
 
     def _max_batch_size(self, lane: Hashable) -> int:
         model, shapes, _ = cast(Lane, lane)
