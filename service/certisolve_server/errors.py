@@ -6,11 +6,14 @@ ServingError
 │   ├── MissingInput, UnknownInput, WrongShape, WrongDtype, NotFinite
 │   └── OutOfRange, UnvalidatedResolution, UnknownParameter, InvalidOption
 ├── NotFound             UnknownModel, UnknownVersion, UnknownJob
-├── QueueFull, ModelNotReady, ShuttingDown      the same request may succeed later
+├── IdempotencyConflict  the key was used for another request
+├── QueueFull, QueueUnavailable, ModelNotReady, ShuttingDown      it may succeed later
 ├── DeadlineExceeded, Cancelled
 └── InternalError        a defect of ours
+    └── DeadLettered     it ran whenever a worker died
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import ClassVar
 
@@ -35,11 +38,14 @@ class ErrorCode(StrEnum):
     UNKNOWN_MODEL = "unknown_model"
     UNKNOWN_VERSION = "unknown_version"
     UNKNOWN_JOB = "unknown_job"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     QUEUE_FULL = "queue_full"
+    QUEUE_UNAVAILABLE = "queue_unavailable"
     MODEL_NOT_READY = "model_not_ready"
     SHUTTING_DOWN = "shutting_down"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     CANCELLED = "cancelled"
+    DEAD_LETTERED = "dead_lettered"
     INTERNAL = "internal"
 
 
@@ -168,10 +174,22 @@ class UnknownJob(NotFound):
     code = ErrorCode.UNKNOWN_JOB
 
 
+class IdempotencyConflict(ServingError):
+    """An idempotency key came again with another request."""
+
+    code = ErrorCode.IDEMPOTENCY_CONFLICT
+
+
 class QueueFull(ServingError):
     """More work is waiting than the server is allowed to hold."""
 
     code = ErrorCode.QUEUE_FULL
+
+
+class QueueUnavailable(ServingError):
+    """The queue between gateways and workers cannot be reached."""
+
+    code = ErrorCode.QUEUE_UNAVAILABLE
 
 
 class ModelNotReady(ServingError):
@@ -200,3 +218,23 @@ class Cancelled(ServingError):
 
 class InternalError(ServingError):
     """A defect of the server or of a model; the log has the cause under the same id."""
+
+
+class DeadLettered(InternalError):
+    """Workers died whenever they ran the job; it is kept aside for the operator."""
+
+    code = ErrorCode.DEAD_LETTERED
+
+
+def error_of(code: str, detail: str, field: str, retry_after_s: float | None) -> ServingError:
+    """The error of a code, as it was before it travelled; InternalError for an unknown code."""
+    classes = {kind.code: kind for kind in _kinds(ServingError)}
+    kind = classes.get(ErrorCode(code), InternalError) if code in set(ErrorCode) else InternalError
+    return kind(detail, field=field, retry_after_s=retry_after_s)
+
+
+def _kinds(base: type[ServingError]) -> Iterator[type[ServingError]]:
+    # Subclasses first, so that a code shared by both ends with its namesake, the base.
+    for kind in base.__subclasses__():
+        yield from _kinds(kind)
+    yield base

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -14,10 +15,15 @@ Array = NDArray[Any]
 
 
 class ModelKey(NamedTuple):
-    """One version of one model."""
+    """One version of one model.
+
+    Attributes:
+        digest: of its artifact, so that a job never runs on another program of the same name.
+    """
 
     name: str
     version: str
+    digest: str = ""
 
 
 class Lane(NamedTuple):
@@ -26,6 +32,38 @@ class Lane(NamedTuple):
     model: ModelKey
     shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[str, ...]
+
+
+class Priority(StrEnum):
+    """Which of one tenant's jobs go first; between tenants it changes nothing."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @property
+    def head_start_s(self) -> float:
+        """Seconds of waiting that the priority is worth: an older job of less overtakes."""
+        return {"high": 10.0, "normal": 0.0, "low": -10.0}[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms a request is served; what travels beside the problem, in headers.
+
+    Attributes:
+        deadline: Unix seconds after which nobody wants the answer; None for the server's limit.
+        tenant: on whose account; tenants share the devices equally.
+        priority: among the jobs of the tenant.
+        idempotency_key: a request that comes again under it is the same job; empty for none.
+        traceparent: W3C trace context; empty for none.
+    """
+
+    deadline: float | None = None
+    tenant: str = "default"
+    priority: Priority = Priority.NORMAL
+    idempotency_key: str = ""
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +76,7 @@ class SolveRequest:
         untyped: names of the inputs that came as plain JSON numbers, without an element type.
         t: times at which the solution is wanted; None for the manifest's.
         diagnostics: whether the answer says how far it can be trusted.
-        deadline: Unix seconds; None for the server's own limit.
+        terms: when, for whom and how urgently.
     """
 
     model: str
@@ -48,7 +86,7 @@ class SolveRequest:
     parameters: Mapping[str, float] = field(default_factory=dict)
     t: tuple[float, ...] | None = None
     diagnostics: bool = True
-    deadline: float | None = None
+    terms: Terms = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +118,7 @@ class SolveJob:
         inputs: one array per input of the manifest, in order, without a batch dimension; read-only.
         parameters: those with `program_input`, in the manifest's order.
         submitted_at: Unix seconds.
-        deadline: Unix seconds after which nobody wants the answer; None for no deadline.
+        terms: when, for whom and how urgently.
     """
 
     id: str
@@ -88,8 +126,8 @@ class SolveJob:
     inputs: tuple[Array, ...]
     parameters: tuple[float, ...]
     submitted_at: float
-    deadline: float | None
     context: SolveContext
+    terms: Terms = Terms()
 
     @property
     def lane(self) -> Lane:
@@ -131,6 +169,25 @@ class Outcome:
     context: SolveContext
 
 
+class Timeline(NamedTuple):
+    """When a job reached each stage, Unix seconds; None for one it has not reached."""
+
+    submitted_at: float
+    claimed_at: float | None = None
+    started_at: float | None = None
+
+    def account(self, now: float) -> str:
+        """Where the time went until `now`, for people."""
+        claimed_at = self.claimed_at or now
+        started_at = self.started_at or now
+        stages = [f"{claimed_at - self.submitted_at:.3f} s in the queue"]
+        if self.claimed_at is not None:
+            stages.append(f"{started_at - claimed_at:.3f} s waiting for the device")
+        if self.started_at is not None:
+            stages.append(f"{now - started_at:.3f} s running")
+        return ", ".join(stages)
+
+
 @dataclass(frozen=True, slots=True)
 class JobState:
     """Where a job stands.
@@ -138,12 +195,20 @@ class JobState:
     Attributes:
         status: queued, running, succeeded, failed or cancelled.
         outcome: set when succeeded.
-        error: set when failed.
+        error: set when failed or cancelled.
+        timeline: when it reached each stage; None once that is forgotten.
+        position: while queued, how many jobs of the same tenant, priority and lane go first.
+        expected_wait_s: while queued, seconds until it is likely to start; None when unknown.
+        progress: share of the work that is done, 0 to 1.
     """
 
     status: str
     outcome: Outcome | None = None
     error: ServingError | None = None
+    timeline: Timeline | None = None
+    position: int | None = None
+    expected_wait_s: float | None = None
+    progress: float = 0.0
 
     @property
     def ended(self) -> bool:
@@ -188,5 +253,5 @@ class Artifact:
 
     @property
     def key(self) -> ModelKey:
-        """Name and version."""
-        return ModelKey(self.manifest.name, self.manifest.version)
+        """Name, version and digest."""
+        return ModelKey(self.manifest.name, self.manifest.version, self.digest)

@@ -20,9 +20,18 @@ class Job(google.protobuf.message.Message):
     STATUS_FIELD_NUMBER: builtins.int
     RESULT_FIELD_NUMBER: builtins.int
     PROBLEM_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    EXPECTED_WAIT_S_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
     id: builtins.str
     status: builtins.str
     """`queued`, `running`, `succeeded`, `failed` or `cancelled`."""
+    position: builtins.int
+    """While queued: how many jobs of the same tenant, priority and lane go first."""
+    expected_wait_s: builtins.float
+    """While queued: seconds until it is likely to start; absent when unknown."""
+    progress: builtins.float
+    """Share of the work that is done, 0 to 1."""
     @property
     def result(self) -> certisolve.v1.solve_pb2.SolveReply:
         """Set when status is `succeeded`."""
@@ -38,9 +47,16 @@ class Job(google.protobuf.message.Message):
         status: builtins.str = ...,
         result: certisolve.v1.solve_pb2.SolveReply | None = ...,
         problem: certisolve.v1.problem_pb2.Problem | None = ...,
+        position: builtins.int | None = ...,
+        expected_wait_s: builtins.float | None = ...,
+        progress: builtins.float = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["problem", b"problem", "result", b"result"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["id", b"id", "problem", b"problem", "result", b"result", "status", b"status"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_expected_wait_s", b"_expected_wait_s", "_position", b"_position", "expected_wait_s", b"expected_wait_s", "position", b"position", "problem", b"problem", "result", b"result"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_expected_wait_s", b"_expected_wait_s", "_position", b"_position", "expected_wait_s", b"expected_wait_s", "id", b"id", "position", b"position", "problem", b"problem", "progress", b"progress", "result", b"result", "status", b"status"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_expected_wait_s", b"_expected_wait_s"]) -> typing.Literal["expected_wait_s"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_position", b"_position"]) -> typing.Literal["position"] | None: ...
 
 global___Job = Job
 
@@ -94,3 +110,18 @@ class CancelJobRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["id", b"id"]) -> None: ...
 
 global___CancelJobRequest = CancelJobRequest
+
+@typing.final
+class WatchJobRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id"]) -> None: ...
+
+global___WatchJobRequest = WatchJobRequest

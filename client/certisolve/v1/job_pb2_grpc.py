@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class JobServiceStub(object):
-    """Missing associated documentation comment in .proto file."""
+    """Metadata of a submission, as headers over HTTP: `idempotency-key`, `certisolve-tenant`,
+    `certisolve-priority` (`high`, `normal`, `low`), `traceparent`.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -49,10 +51,17 @@ class JobServiceStub(object):
                 request_serializer=certisolve_dot_v1_dot_job__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=certisolve_dot_v1_dot_job__pb2.Job.FromString,
                 _registered_method=True)
+        self.WatchJob = channel.unary_stream(
+                '/certisolve.v1.JobService/WatchJob',
+                request_serializer=certisolve_dot_v1_dot_job__pb2.WatchJobRequest.SerializeToString,
+                response_deserializer=certisolve_dot_v1_dot_job__pb2.Job.FromString,
+                _registered_method=True)
 
 
 class JobServiceServicer(object):
-    """Missing associated documentation comment in .proto file."""
+    """Metadata of a submission, as headers over HTTP: `idempotency-key`, `certisolve-tenant`,
+    `certisolve-priority` (`high`, `normal`, `low`), `traceparent`.
+    """
 
     def SubmitSolve(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -68,6 +77,13 @@ class JobServiceServicer(object):
 
     def CancelJob(self, request, context):
         """Ends a queued job; a job whose batch is on the device ends when that batch does, unanswered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchJob(self, request, context):
+        """The job now, and again whenever it changes; ends with the job. The last one carries the result.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,6 +107,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=certisolve_dot_v1_dot_job__pb2.CancelJobRequest.FromString,
                     response_serializer=certisolve_dot_v1_dot_job__pb2.Job.SerializeToString,
             ),
+            'WatchJob': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchJob,
+                    request_deserializer=certisolve_dot_v1_dot_job__pb2.WatchJobRequest.FromString,
+                    response_serializer=certisolve_dot_v1_dot_job__pb2.Job.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'certisolve.v1.JobService', rpc_method_handlers)
@@ -100,7 +121,9 @@ def add_JobServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class JobService(object):
-    """Missing associated documentation comment in .proto file."""
+    """Metadata of a submission, as headers over HTTP: `idempotency-key`, `certisolve-tenant`,
+    `certisolve-priority` (`high`, `normal`, `low`), `traceparent`.
+    """
 
     @staticmethod
     def SubmitSolve(request,
@@ -172,6 +195,33 @@ class JobService(object):
             target,
             '/certisolve.v1.JobService/CancelJob',
             certisolve_dot_v1_dot_job__pb2.CancelJobRequest.SerializeToString,
+            certisolve_dot_v1_dot_job__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/certisolve.v1.JobService/WatchJob',
+            certisolve_dot_v1_dot_job__pb2.WatchJobRequest.SerializeToString,
             certisolve_dot_v1_dot_job__pb2.Job.FromString,
             options,
             channel_credentials,

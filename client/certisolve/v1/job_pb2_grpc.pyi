@@ -18,6 +18,10 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class JobServiceStub:
+    """Metadata of a submission, as headers over HTTP: `idempotency-key`, `certisolve-tenant`,
+    `certisolve-priority` (`high`, `normal`, `low`), `traceparent`.
+    """
+
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     SubmitSolve: grpc.UnaryUnaryMultiCallable[
         certisolve.v1.job_pb2.SubmitSolveRequest,
@@ -35,7 +39,17 @@ class JobServiceStub:
     ]
     """Ends a queued job; a job whose batch is on the device ends when that batch does, unanswered."""
 
+    WatchJob: grpc.UnaryStreamMultiCallable[
+        certisolve.v1.job_pb2.WatchJobRequest,
+        certisolve.v1.job_pb2.Job,
+    ]
+    """The job now, and again whenever it changes; ends with the job. The last one carries the result."""
+
 class JobServiceAsyncStub:
+    """Metadata of a submission, as headers over HTTP: `idempotency-key`, `certisolve-tenant`,
+    `certisolve-priority` (`high`, `normal`, `low`), `traceparent`.
+    """
+
     SubmitSolve: grpc.aio.UnaryUnaryMultiCallable[
         certisolve.v1.job_pb2.SubmitSolveRequest,
         certisolve.v1.job_pb2.Job,
@@ -52,7 +66,17 @@ class JobServiceAsyncStub:
     ]
     """Ends a queued job; a job whose batch is on the device ends when that batch does, unanswered."""
 
+    WatchJob: grpc.aio.UnaryStreamMultiCallable[
+        certisolve.v1.job_pb2.WatchJobRequest,
+        certisolve.v1.job_pb2.Job,
+    ]
+    """The job now, and again whenever it changes; ends with the job. The last one carries the result."""
+
 class JobServiceServicer(metaclass=abc.ABCMeta):
+    """Metadata of a submission, as headers over HTTP: `idempotency-key`, `certisolve-tenant`,
+    `certisolve-priority` (`high`, `normal`, `low`), `traceparent`.
+    """
+
     @abc.abstractmethod
     def SubmitSolve(
         self,
@@ -74,5 +98,13 @@ class JobServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[certisolve.v1.job_pb2.Job, collections.abc.Awaitable[certisolve.v1.job_pb2.Job]]:
         """Ends a queued job; a job whose batch is on the device ends when that batch does, unanswered."""
+
+    @abc.abstractmethod
+    def WatchJob(
+        self,
+        request: certisolve.v1.job_pb2.WatchJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[certisolve.v1.job_pb2.Job], collections.abc.AsyncIterator[certisolve.v1.job_pb2.Job]]:
+        """The job now, and again whenever it changes; ends with the job. The last one carries the result."""
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

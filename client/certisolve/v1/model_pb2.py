@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x65rtisolve/v1/model.proto\x12\rcertisolve.v1\"9\n\x08ModelRef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"Y\n\tModelInfo\x12&\n\x05model\x18\x01 \x01(\x0b\x32\x17.certisolve.v1.ModelRef\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\x15\n\rmanifest_json\x18\x03 \x01(\x0c\"\x13\n\x11ListModelsRequest\";\n\x0fListModelsReply\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.certisolve.v1.ModelInfo\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t2\xa4\x01\n\x0cModelService\x12N\n\nListModels\x12 .certisolve.v1.ListModelsRequest\x1a\x1e.certisolve.v1.ListModelsReply\x12\x44\n\x08GetModel\x12\x1e.certisolve.v1.GetModelRequest\x1a\x18.certisolve.v1.ModelInfob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x65rtisolve/v1/model.proto\x12\rcertisolve.v1\"9\n\x08ModelRef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"\x84\x01\n\tModelInfo\x12&\n\x05model\x18\x01 \x01(\x0b\x32\x17.certisolve.v1.ModelRef\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\x15\n\rmanifest_json\x18\x03 \x01(\x0c\x12)\n\x07workers\x18\x04 \x03(\x0b\x32\x18.certisolve.v1.WorkerRef\"7\n\tWorkerRef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x0c\n\x04grpc\x18\x03 \x01(\t\"\x13\n\x11ListModelsRequest\";\n\x0fListModelsReply\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.certisolve.v1.ModelInfo\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t2\xa4\x01\n\x0cModelService\x12N\n\nListModels\x12 .certisolve.v1.ListModelsRequest\x1a\x1e.certisolve.v1.ListModelsReply\x12\x44\n\x08GetModel\x12\x1e.certisolve.v1.GetModelRequest\x1a\x18.certisolve.v1.ModelInfob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,14 +33,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELREF']._serialized_start=44
   _globals['_MODELREF']._serialized_end=101
-  _globals['_MODELINFO']._serialized_start=103
-  _globals['_MODELINFO']._serialized_end=192
-  _globals['_LISTMODELSREQUEST']._serialized_start=194
-  _globals['_LISTMODELSREQUEST']._serialized_end=213
-  _globals['_LISTMODELSREPLY']._serialized_start=215
-  _globals['_LISTMODELSREPLY']._serialized_end=274
-  _globals['_GETMODELREQUEST']._serialized_start=276
-  _globals['_GETMODELREQUEST']._serialized_end=324
-  _globals['_MODELSERVICE']._serialized_start=327
-  _globals['_MODELSERVICE']._serialized_end=491
+  _globals['_MODELINFO']._serialized_start=104
+  _globals['_MODELINFO']._serialized_end=236
+  _globals['_WORKERREF']._serialized_start=238
+  _globals['_WORKERREF']._serialized_end=293
+  _globals['_LISTMODELSREQUEST']._serialized_start=295
+  _globals['_LISTMODELSREQUEST']._serialized_end=314
+  _globals['_LISTMODELSREPLY']._serialized_start=316
+  _globals['_LISTMODELSREPLY']._serialized_end=375
+  _globals['_GETMODELREQUEST']._serialized_start=377
+  _globals['_GETMODELREQUEST']._serialized_end=425
+  _globals['_MODELSERVICE']._serialized_start=428
+  _globals['_MODELSERVICE']._serialized_end=592
 # @@protoc_insertion_point(module_scope)

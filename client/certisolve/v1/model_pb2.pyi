@@ -43,22 +43,52 @@ class ModelInfo(google.protobuf.message.Message):
     MODEL_FIELD_NUMBER: builtins.int
     READY_FIELD_NUMBER: builtins.int
     MANIFEST_JSON_FIELD_NUMBER: builtins.int
+    WORKERS_FIELD_NUMBER: builtins.int
     ready: builtins.bool
     manifest_json: builtins.bytes
     """The artifact's manifest.json, byte for byte."""
     @property
     def model(self) -> global___ModelRef: ...
+    @property
+    def workers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WorkerRef]:
+        """Where the model is loaded."""
+
     def __init__(
         self,
         *,
         model: global___ModelRef | None = ...,
         ready: builtins.bool = ...,
         manifest_json: builtins.bytes = ...,
+        workers: collections.abc.Iterable[global___WorkerRef] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["model", b"model"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["manifest_json", b"manifest_json", "model", b"model", "ready", b"ready"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["manifest_json", b"manifest_json", "model", b"model", "ready", b"ready", "workers", b"workers"]) -> None: ...
 
 global___ModelInfo = ModelInfo
+
+@typing.final
+class WorkerRef(google.protobuf.message.Message):
+    """A process that owns one device."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    DEVICE_FIELD_NUMBER: builtins.int
+    GRPC_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    device: builtins.str
+    grpc: builtins.str
+    """host:port of its gRPC services, as it announces them."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        device: builtins.str = ...,
+        grpc: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "grpc", b"grpc", "name", b"name"]) -> None: ...
+
+global___WorkerRef = WorkerRef
 
 @typing.final
 class ListModelsRequest(google.protobuf.message.Message):

@@ -34,10 +34,13 @@ STATUS: dict[ErrorCode, Status] = {
     ErrorCode.UNKNOWN_MODEL: Status(404, grpc.StatusCode.NOT_FOUND),
     ErrorCode.UNKNOWN_VERSION: Status(404, grpc.StatusCode.NOT_FOUND),
     ErrorCode.UNKNOWN_JOB: Status(404, grpc.StatusCode.NOT_FOUND),
+    ErrorCode.IDEMPOTENCY_CONFLICT: Status(409, grpc.StatusCode.ALREADY_EXISTS),
     ErrorCode.QUEUE_FULL: Status(429, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    ErrorCode.QUEUE_UNAVAILABLE: Status(503, grpc.StatusCode.UNAVAILABLE),
     ErrorCode.MODEL_NOT_READY: Status(503, grpc.StatusCode.UNAVAILABLE),
     ErrorCode.SHUTTING_DOWN: Status(503, grpc.StatusCode.UNAVAILABLE),
     ErrorCode.DEADLINE_EXCEEDED: Status(504, grpc.StatusCode.DEADLINE_EXCEEDED),
     ErrorCode.CANCELLED: Status(409, grpc.StatusCode.CANCELLED),
+    ErrorCode.DEAD_LETTERED: Status(500, grpc.StatusCode.INTERNAL),
     ErrorCode.INTERNAL: Status(500, grpc.StatusCode.INTERNAL),
 }
