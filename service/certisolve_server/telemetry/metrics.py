@@ -1,14 +1,18 @@
-"""Prometheus metrics of one process."""
+"""Prometheus metrics of one process; counted in the event loop's thread."""
 
 import functools
+from collections.abc import Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from certisolve_server.jobs import ModelKey
 
+from .triton import TritonTotals, render_triton
+
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LONG_SECONDS = (*_SECONDS, 30, 60, 120, 300)
 
 
 class FinishedBatch(Protocol):
@@ -19,8 +23,32 @@ class FinishedBatch(Protocol):
         """Requests in the forward pass."""
 
     @property
+    def padded_size(self) -> int:
+        """Rows in the forward pass."""
+
+    @property
+    def batch_ms(self) -> float:
+        """Milliseconds of assembling the batch."""
+
+    @property
     def compute_ms(self) -> float:
         """Milliseconds in the forward pass."""
+
+
+class DepthLike(Protocol):
+    """What the metrics read of a queue's depth."""
+
+    @property
+    def num_jobs(self) -> int:
+        """Requests waiting or running."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of their inputs."""
+
+    @property
+    def expected_s(self) -> float:
+        """Seconds until all of them are done."""
 
 
 class Metrics:
@@ -28,52 +56,169 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "certisolve_requests", "Answered requests.", ["model", "code"], registry=self._registry
-        )
-        self._batch_size = Histogram(
-            "certisolve_batch_size",
-            "Requests per forward pass.",
-            ["model"],
-            buckets=_BATCH_SIZES,
-            registry=self._registry,
-        )
-        self._compute = Histogram(
-            "certisolve_compute_seconds",
-            "Forward pass of a batch.",
-            ["model"],
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
-        self._deadlines = Counter(
-            "certisolve_deadlines_missed",
-            "Requests whose deadline passed, by the stage it passed in.",
-            ["stage"],
-            registry=self._registry,
-        )
-        self._queued = Gauge(
-            "certisolve_queue_depth", "Requests waiting or running.", registry=self._registry
-        )
-
-        # Looking a label up takes longer than counting.
-        self._request_counter = functools.cache(self._requests.labels)
-        self._size_histogram = functools.cache(self._batch_size.labels)
-        self._compute_histogram = functools.cache(self._compute.labels)
+        self._answers = _AnswerMetrics(self._registry)
+        self._batches = _BatchMetrics(self._registry)
+        self._queue = _QueueMetrics(self._registry)
 
     def request_done(self, model: str, code: str) -> None:
         """Count an answer; `code` is `ok` or an error code."""
-        self._request_counter(model, code).inc()
+        self._answers.counter(model, code).inc()
 
-    def batch_done(self, model: ModelKey, batch: FinishedBatch) -> None:
-        """Count a forward pass."""
-        self._size_histogram(model.name).observe(batch.batch_size)
-        self._compute_histogram(model.name).observe(batch.compute_ms / 1e3)
+    def batch_done(self, key: ModelKey, batch: FinishedBatch, queue_ms: Sequence[float]) -> None:
+        """Count a forward pass.
+
+        Args:
+            key: of the model.
+            batch: sizes and times.
+            queue_ms: per request, milliseconds from submission to the start of the batch.
+        """
+        self._batches.series(key.name, key.version).add(batch, queue_ms)
+
+    def batch_failed(self, key: ModelKey, num_requests: int) -> None:
+        """Count requests whose forward pass failed."""
+        self._batches.series(key.name, key.version).totals.failures += num_requests
 
     def deadline_missed(self, stage: str) -> None:
         """Count a missed deadline; `stage` is where the request was."""
-        self._deadlines.labels(stage).inc()
+        self._answers.deadlines.labels(stage).inc()
 
-    def render(self, queue_depth: int) -> bytes:
-        """The Prometheus text format, with the queue depth as of now."""
-        self._queued.set(queue_depth)
-        return generate_latest(self._registry)
+    def leases_renewed(self, n: int) -> None:
+        """Count jobs held for another lease."""
+        self._queue.renewals.inc(n)
+
+    def redelivered(self, n: int) -> None:
+        """Count jobs taken from workers that gave no sign of life."""
+        self._queue.redeliveries.inc(n)
+
+    def dead_lettered(self, n: int) -> None:
+        """Count jobs put aside."""
+        self._queue.dead_letters.inc(n)
+
+    def fenced(self, n: int) -> None:
+        """Count answers that came too late to count."""
+        self._queue.fenced.inc(n)
+
+    def render(self, depth: DepthLike | None) -> bytes:
+        """The Prometheus text format, with the depth as of now; None where it is unknown."""
+        text = generate_latest(self._registry)
+        if depth is not None:
+            text += generate_latest(_depth_gauges(depth))
+        num_pending = None if depth is None else depth.num_jobs
+        return text + render_triton(self._batches.totals, num_pending)
+
+
+class _AnswerMetrics:
+    """What a gateway counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        requests = Counter(
+            "certisolve_requests", "Answered requests.", ["model", "code"], registry=registry
+        )
+        # Looking a label up takes longer than counting.
+        self.counter = functools.cache(requests.labels)
+        self.deadlines = Counter(
+            "certisolve_deadlines_missed",
+            "Requests whose deadline passed, by the stage it passed in.",
+            ["stage"],
+            registry=registry,
+        )
+
+
+class _BatchMetrics:
+    """What a worker counts, per model."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.totals: dict[tuple[str, str], TritonTotals] = {}
+        histogram = functools.partial(Histogram, labelnames=["model"], registry=registry)
+        self._size = histogram(
+            "certisolve_batch_size", "Requests per forward pass.", buckets=_BATCH_SIZES
+        )
+        self._queued = histogram(
+            "certisolve_queue_seconds",
+            "From submission of a request to the start of its batch.",
+            buckets=_LONG_SECONDS,
+        )
+        self._assembly = histogram(
+            "certisolve_batch_seconds", "Assembling a batch.", buckets=_SECONDS
+        )
+        self._compute = histogram(
+            "certisolve_compute_seconds", "Forward pass of a batch.", buckets=_SECONDS
+        )
+        self._padding = Counter(
+            "certisolve_padding_rows",
+            "Rows of forward passes that held no request.",
+            ["model"],
+            registry=registry,
+        )
+        self.series = functools.cache(self._new_series)
+
+    def _new_series(self, name: str, version: str) -> "_Series":
+        totals = self.totals[name, version] = TritonTotals()
+        return _Series(
+            totals,
+            self._size.labels(name),
+            self._queued.labels(name),
+            self._assembly.labels(name),
+            self._compute.labels(name),
+            self._padding.labels(name),
+        )
+
+
+class _Series:
+    """The series of one model, its labels looked up."""
+
+    def __init__(
+        self,
+        totals: TritonTotals,
+        size: Histogram,
+        queued: Histogram,
+        assembly: Histogram,
+        compute: Histogram,
+        padding: Counter,
+    ) -> None:
+        self.totals = totals
+        self._observe_size = size.observe
+        self._observe_queued = queued.observe
+        self._observe_assembly = assembly.observe
+        self._observe_compute = compute.observe
+        self._count_padding = padding.inc
+
+    def add(self, batch: FinishedBatch, queue_ms: Sequence[float]) -> None:
+        size, batch_ms, compute_ms = batch.batch_size, batch.batch_ms, batch.compute_ms
+        self._observe_size(size)
+        self._observe_assembly(batch_ms / 1e3)
+        self._observe_compute(compute_ms / 1e3)
+        for waited_ms in queue_ms:
+            self._observe_queued(waited_ms / 1e3)
+        if batch.padded_size > size:
+            self._count_padding(batch.padded_size - size)
+        self.totals.add(size, sum(queue_ms), batch_ms, compute_ms)
+
+
+class _QueueMetrics:
+    """What workers and the reaper count of deliveries."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        counter = functools.partial(Counter, registry=registry)
+        self.renewals = counter(
+            "certisolve_lease_renewals", "Jobs held for another lease by this worker."
+        )
+        self.redeliveries = counter(
+            "certisolve_redeliveries", "Jobs taken from workers that gave no sign of life."
+        )
+        self.dead_letters = counter(
+            "certisolve_dead_letters", "Jobs put aside after their last delivery."
+        )
+        self.fenced = counter(
+            "certisolve_fenced_answers", "Answers of this worker that came too late to count."
+        )
+
+
+def _depth_gauges(depth: DepthLike) -> CollectorRegistry:
+    # Made anew for each scrape: a depth that is not known now must not be shown as it was.
+    registry = CollectorRegistry()
+    gauge = functools.partial(Gauge, registry=registry)
+    gauge("certisolve_queue_depth", "Requests waiting or running.").set(depth.num_jobs)
+    gauge("certisolve_queue_bytes", "Bytes of their inputs.").set(depth.num_bytes)
+    gauge("certisolve_queue_expected_seconds", "Until all of them are done.").set(depth.expected_s)
+    return registry
