@@ -9,7 +9,7 @@ MODEL  ?=
 ZOO    := $(shell find models/certisolve_zoo -name '*.py')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve models train baselines test check format proto bench clean
+.PHONY: help setup serve up up-local down models train baselines test check format proto bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,15 @@ setup: $(VENV)/.dev  ## install everything for development
 
 serve: $(VENV)/.serve models/artifacts/.built  ## serve the bundled models on 127.0.0.1:8000 and :8001
 	@$(BIN)/certisolve serve
+
+up:  ## Redis, gateway, two workers and Prometheus in containers
+	@docker compose up --build --detach --wait
+
+down:  ## stop them; volumes stay
+	@docker compose down
+
+up-local: $(VENV)/.serve models/artifacts/.built .tools/redis-server  ## the same as plain processes, without Docker
+	@$(BIN)/python tools/up_local.py
 
 models: models/artifacts/.built  ## build the artifacts of the bundled models from the weights in git
 
@@ -55,6 +64,7 @@ check: $(VENV)/.dev  ## formatting, lint, types, import directions, generated co
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/check_proto.py
 	@$(BIN)/python tools/check_version.py
+	@$(BIN)/hadolint Dockerfile
 
 format: $(VENV)/.dev  ## format and mend what lint can
 	@$(BIN)/ruff format .
@@ -66,7 +76,7 @@ proto: $(VENV)/.dev  ## generate client/certisolve/v1 from proto/
 bench: $(VENV)/.dev models/artifacts/.built  ## measure the doors and print the table
 	@$(BIN)/python benchmarks/doors.py
 
-.tools/redis-server: | $(VENV)/.dev
+.tools/redis-server: | $(VENV)/.serve
 	@tools/find_redis.sh $@ $(BIN)/python
 
 clean:  ## remove everything that was built or installed
