@@ -1,166 +1,497 @@
 """The queue of a server that is one process."""
 
 import asyncio
+import contextlib
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import TracebackType
+from typing import NamedTuple, Self
 
-from certisolve_server.errors import Cancelled, ServingError, UnknownJob
-from certisolve_server.jobs import JobState, Outcome, SolveJob
+from certisolve_server.errors import (
+    Cancelled,
+    DeadLettered,
+    DeadlineExceeded,
+    IdempotencyConflict,
+    QueueFull,
+    ServingError,
+)
+from certisolve_server.jobs import JobState, Outcome, SolveJob, Timeline
 
-from .base import AbstractBroker, Depth
+from .base import AbstractBroker, Bounds, Capacity, Claim, DeadLetter, Depth, Idempotency, Reaped
+from .fair_queue import FairQueue, Standing, Ticket
+from .lanes import LaneRecords
+from .results import KeptResults
 
-_QUEUED, _RUNNING = JobState("queued"), JobState("running")
+# No caller is asked to come back sooner than this, however short the line.
+_MIN_RETRY_AFTER_S = 0.1
+# The only worker there is.
+_WORKER = "this process"
 
 
 class MemoryBroker(AbstractBroker):
-    """Jobs in a deque, answers in futures; belongs to one event loop.
+    """Jobs in a fair queue, answers in futures; belongs to one event loop.
 
     Arguments:
-        result_ttl_s: seconds a kept result stays readable.
-        max_result_bytes: bytes of kept results beyond which the oldest are forgotten early.
-        clock: monotonic seconds.
+        bounds: what it holds at most.
+        clock: Unix seconds.
     """
 
     def __init__(
-        self,
-        *,
-        result_ttl_s: float = 600.0,
-        max_result_bytes: int = 1 << 30,
-        clock: Callable[[], float] = time.monotonic,
+        self, bounds: Bounds | None = None, clock: Callable[[], float] = time.time
     ) -> None:
-        self._results = _KeptResults(result_ttl_s, max_result_bytes, clock)
+        self._bounds = bounds or Bounds()
+        self._clock = clock
         self._entries: dict[str, _Entry] = {}
-        self._unread: dict[str, JobState] = {}
-        self._queue: deque[str] = deque()
-        self._arrival = asyncio.Event()
+        self._queue = FairQueue()
+        self._lanes = LaneRecords()
         self._num_bytes = 0
+        self._results = KeptResults(self._bounds.result_ttl_s)
+        self._keys = _Keys(self._bounds.result_ttl_s)
+        self._dead: dict[str, _Dead] = {}
+        self._arrival = asyncio.Event()
 
-    async def submit(self, job: SolveJob, *, keep_result: bool) -> None:
-        ended = asyncio.get_running_loop().create_future()
-        self._entries[job.id] = _Entry(job, keep_result, ended)
-        self._queue.append(job.id)
-        self._num_bytes += job.num_bytes
-        self._arrival.set()
+    # --- For gateways -----------------------------------------------------------------------------
 
-    async def claim(self, max_jobs: int) -> Sequence[SolveJob]:
-        while True:
-            claimed = self._pop(max_jobs)
-            if claimed:
-                return claimed
-            self._arrival.clear()
-            await self._arrival.wait()
-
-    async def start(self, job_ids: Sequence[str]) -> Sequence[str]:
-        wanted = [job_id for job_id in job_ids if job_id in self._entries]
-        for job_id in wanted:
-            self._entries[job_id].state = _RUNNING
-        return wanted
-
-    async def complete(self, job_id: str, outcome: Outcome) -> None:
-        self._end(job_id, JobState("succeeded", outcome=outcome))
-
-    async def fail(self, job_id: str, error: ServingError) -> None:
-        self._end(job_id, JobState("failed", error=error))
-
-    async def cancel(self, job_id: str) -> JobState:
-        self._end(job_id, JobState("cancelled", error=Cancelled("the job was cancelled")))
-        return self._unread.pop(job_id, None) or await self.state(job_id)
+    async def submit(
+        self, job: SolveJob, *, keep_result: bool, idempotency: Idempotency | None = None
+    ) -> str:
+        if job.id in self._entries or job.id in self._results:
+            return job.id
+        if idempotency is not None:
+            known = self._keys.find(job.terms.tenant, idempotency, self._clock())
+            if known is not None:
+                return known
+        num_bytes = job.num_bytes
+        self._check_bounds(num_bytes, keep_result)
+        if idempotency is not None:
+            self._keys.put(job, idempotency)
+        self._accept(_Entry(job, num_bytes, keep_result, self._ticket(job)))
+        return job.id
 
     async def result(self, job_id: str) -> Outcome:
         entry = self._entries.get(job_id)
         if entry is not None:
-            # Shielded: one waiter that goes away must not take the answer from the others.
-            await asyncio.shield(entry.ended)
-        unread = self._unread.pop(job_id, None)
-        state = entry.state if entry else unread or self._results.get(job_id)
+            state = await entry.end()
+            self._results.mark_read(job_id)
+        else:
+            state = self._results.take(job_id, self._clock())
         if state.outcome is None:
             raise state.error or Cancelled("the job was cancelled")
         return state.outcome
 
-    async def state(self, job_id: str, *, wait_s: float = 0.0) -> JobState:
+    async def state(
+        self, job_id: str, *, wait_s: float = 0.0, unlike: str | None = None
+    ) -> JobState:
         entry = self._entries.get(job_id)
         if entry is None:
-            return self._unread.get(job_id) or self._results.get(job_id)
+            return self._results.read(job_id, self._clock())
         if wait_s > 0:
-            await asyncio.wait([entry.ended], timeout=wait_s)
-        return entry.state
+            await entry.change(wait_s, unlike)
+        return entry.ended or self._state(entry)
 
-    def depth(self) -> Depth:
-        return Depth(len(self._entries), self._num_bytes)
-
-    def _pop(self, max_jobs: int) -> list[SolveJob]:
-        claimed: list[SolveJob] = []
-        while self._queue and len(claimed) < max_jobs:
-            entry = self._entries.get(self._queue.popleft())
-            if entry is not None:
-                claimed.append(entry.job)
-        return claimed
-
-    def _end(self, job_id: str, state: JobState) -> None:
-        entry = self._entries.pop(job_id, None)
+    async def cancel(self, job_id: str) -> JobState:
+        entry = self._entries.get(job_id)
         if entry is None:
-            return
-        self._num_bytes -= entry.job.num_bytes
-        entry.state = state
-        entry.ended.set_result(state)
-        if entry.keep_result or state.status == "cancelled":
-            self._results.put(job_id, state)
+            return self._results.take(job_id, self._clock())
+        entry.keep_result = True
+        return self._end(entry, "cancelled", error=Cancelled("the job was cancelled"))
+
+    async def keep(self, job_id: str) -> bool:
+        entry = self._entries.get(job_id)
+        if entry is not None:
+            entry.keep_result = True
+        return entry is not None
+
+    async def depth(self) -> Depth:
+        return Depth(len(self._entries), self._num_bytes, self._lanes.expected_s())
+
+    @property
+    def fault(self) -> str | None:
+        return None
+
+    def pressure(self) -> QueueFull | None:
+        return self._refusal(0)
+
+    # --- For workers ------------------------------------------------------------------------------
+
+    async def claim(self, capacity: Capacity, *, start: bool = False) -> Sequence[Claim]:
+        while True:
+            claims = self._take(capacity, start=start)
+            if claims:
+                return claims
+            self._arrival.clear()
+            await self._arrival.wait()
+
+    async def start(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        now = self._clock()
+        started = []
+        for claim in claims:
+            entry = self._held(claim)
+            if entry is None:
+                continue
+            if entry.ticket.expired(now):
+                self._expire(entry, now)
+            else:
+                entry.start(now)
+                started.append(claim)
+        return started
+
+    async def renew(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        lease_until = self._clock() + self._bounds.lease_s
+        lost = []
+        for claim in claims:
+            entry = self._held(claim)
+            if entry is None:
+                lost.append(claim)
+            else:
+                entry.lease_until = lease_until
+        return lost
+
+    async def complete(self, answers: Sequence[tuple[Claim, Outcome]]) -> int:
+        num_fenced, observed = 0, False
+        for claim, outcome in answers:
+            entry = self._held(claim)
+            if entry is None:
+                num_fenced += 1
+                continue
+            if not observed:
+                entry.ticket.lane.observe(1e-3 * outcome.timings.compute_ms / outcome.batch_size)
+                observed = True
+            self._end(entry, "succeeded", outcome=outcome)
+        return num_fenced
+
+    async def fail(self, claim: Claim, error: ServingError) -> bool:
+        entry = self._held(claim)
+        if entry is not None:
+            self._end(entry, "failed", error=error)
+        return entry is not None
+
+    async def release(self, claims: Sequence[Claim]) -> None:
+        held = [entry for entry in map(self._held, claims) if entry is not None]
+        self._requeue(held)
+
+    # --- For anyone -------------------------------------------------------------------------------
+
+    async def reap(self) -> Reaped:
+        now = self._clock()
+        orphans = [entry for entry in self._entries.values() if entry.lease_until <= now]
+        for entry in orphans:
+            entry.blame()
+        dead = [entry for entry in orphans if entry.num_deaths >= self._bounds.max_deliveries]
+        for entry in dead:
+            self._put_aside(entry, now)
+        redelivered = [entry for entry in orphans if entry.ended is None]
+        self._requeue(redelivered)
+        return Reaped(len(redelivered), len(dead))
+
+    async def dead_letters(self) -> Sequence[DeadLetter]:
+        return [dead.letter for dead in self._dead.values()]
+
+    async def replay(self, job_id: str) -> bool:
+        dead = self._dead.pop(job_id, None)
+        if dead is None:
+            return False
+        self._results.drop(job_id)
+        # Its deadline has passed long since; who replays it wants the answer all the same.
+        terms = replace(dead.job.terms, deadline=None)
+        job = replace(dead.job, terms=terms, submitted_at=self._clock())
+        self._accept(_Entry(job, job.num_bytes, True, self._ticket(job), token=dead.token))
+        return True
+
+    async def purge(self, job_id: str | None = None) -> int:
+        if job_id is not None:
+            return 0 if self._dead.pop(job_id, None) is None else 1
+        num_dead = len(self._dead)
+        self._dead.clear()
+        return num_dead
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    # --- How --------------------------------------------------------------------------------------
+
+    def _check_bounds(self, num_bytes: int, keep_result: bool) -> None:
+        refusal = self._refusal(num_bytes)
+        if refusal is not None:
+            raise refusal
+        if keep_result and self._results.num_bytes >= self._bounds.max_result_bytes:
+            self._check_results()
+
+    def _refusal(self, num_bytes: int) -> QueueFull | None:
+        """Why a job of so many bytes would not be taken; None if it would."""
+        if len(self._entries) >= self._bounds.max_jobs:
+            reason = f"{len(self._entries)} requests are waiting"
+        elif self._num_bytes + num_bytes > self._bounds.max_bytes:
+            reason = f"{self._num_bytes} bytes are waiting"
         else:
-            self._unread[job_id] = state
+            return None
+        retry_after_s = max(_MIN_RETRY_AFTER_S, self._lanes.expected_s())
+        return QueueFull(reason, retry_after_s=retry_after_s)
+
+    def _check_results(self) -> None:
+        now = self._clock()
+        self._results.forget(now)
+        if self._results.num_bytes >= self._bounds.max_result_bytes:
+            wait_s = (self._results.next_room_at() or now) - now
+            raise QueueFull(
+                f"{self._results.num_bytes} bytes of results are kept",
+                retry_after_s=max(_MIN_RETRY_AFTER_S, wait_s),
+            )
+
+    def _ticket(self, job: SolveJob) -> Ticket:
+        terms = job.terms
+        record = self._lanes.of(job.lane)
+        return Ticket(
+            job.id, terms.tenant, record, terms.priority, job.submitted_at, terms.deadline
+        )
+
+    def _accept(self, entry: "_Entry") -> None:
+        self._entries[entry.job.id] = entry
+        self._num_bytes += entry.num_bytes
+        entry.ticket.lane.num_jobs += 1
+        self._queue.add(entry.ticket)
+        self._arrival.set()
+
+    def _take(self, capacity: Capacity, *, start: bool) -> list[Claim]:
+        now = self._clock()
+        batch, expired = self._queue.take(capacity.limit, now)
+        for ticket in expired:
+            self._expire(self._entries[ticket.id], now)
+        lease_until = now + self._bounds.lease_s
+        entries = [self._entries[ticket.id] for ticket in batch]
+        return [entry.claim(now, lease_until, start=start) for entry in entries]
+
+    def _held(self, claim: Claim) -> "_Entry | None":
+        """The job of a claim that still counts."""
+        entry = self._entries.get(claim.job.id)
+        return entry if entry is not None and entry.held_under == claim.token else None
+
+    def _requeue(self, entries: Sequence["_Entry"]) -> None:
+        for entry in entries:
+            entry.hand_back()
+        self._queue.hand_back([entry.ticket for entry in entries])
+        self._arrival.set()
+
+    def _put_aside(self, entry: "_Entry", now: float) -> None:
+        job, count = entry.job, entry.num_deaths
+        reason = f"it was running when its worker died, {count} times; the last one was {_WORKER}"
+        letter = DeadLetter(job.id, job.model.name, job.terms.tenant, now, reason, count, _WORKER)
+        self._dead[job.id] = _Dead(letter, job, entry.token)
+        self._end(entry, "failed", error=DeadLettered(reason))
+
+    def _expire(self, entry: "_Entry", now: float) -> None:
+        spent = entry.timeline.account(now)
+        self._end(entry, "failed", error=DeadlineExceeded(f"the deadline passed: {spent}"))
+
+    def _end(
+        self,
+        entry: "_Entry",
+        status: str,
+        *,
+        outcome: Outcome | None = None,
+        error: ServingError | None = None,
+    ) -> JobState:
+        job_id = entry.job.id
+        del self._entries[job_id]
+        self._num_bytes -= entry.num_bytes
+        entry.ticket.lane.num_jobs -= 1
+        if entry.held_under is None:
+            self._queue.remove(entry.ticket)
+        progress = 1.0 if outcome else 0.0
+        state = JobState(status, outcome, error, entry.timeline, progress=progress)
+        now = self._clock()
+        if entry.keep_result:
+            self._results.keep(job_id, state, now)
+        else:
+            self._results.keep_until_read(job_id, state, now)
+        self._keys.ended(job_id, now)
+        entry.finish(state)
+        return state
+
+    def _state(self, entry: "_Entry") -> JobState:
+        if entry.status != "queued" or entry.held_under is not None:
+            return JobState(entry.status, timeline=entry.timeline)
+        position = self._queue.position(entry.ticket)
+        return JobState(
+            entry.status,
+            timeline=entry.timeline,
+            position=position,
+            expected_wait_s=self._expected_wait_s(entry, position or 0),
+        )
+
+    def _expected_wait_s(self, entry: "_Entry", position: int) -> float | None:
+        measured_s = entry.ticket.lane.measured_s
+        if measured_s is None:
+            return None
+        return min(self._lanes.expected_s(), position * self._queue.num_tenants * measured_s)
 
 
 class _Entry:
-    """A job that has not ended."""
+    """A job that was accepted.
 
-    __slots__ = ("ended", "job", "keep_result", "state")
+    Attributes:
+        held_under: the token of its worker; None while it is in line.
+        lease_until: Unix seconds after which its worker counts as dead; never while in line.
+        num_deaths: times it was running when its worker died.
+        ended: its final state; None while it has none.
+    """
 
-    def __init__(self, job: SolveJob, keep_result: bool, ended: asyncio.Future[JobState]) -> None:
+    __slots__ = (
+        "_claimed_at", "_started_at", "_waiting_for_change", "_waiting_for_end", "ended",
+        "held_under", "job", "keep_result", "lease_until", "num_bytes", "num_deaths", "ticket",
+        "token",
+    )  # fmt: skip
+
+    def __init__(
+        self, job: SolveJob, num_bytes: int, keep_result: bool, ticket: Ticket, token: int = 0
+    ) -> None:
         self.job = job
+        self.num_bytes = num_bytes
         self.keep_result = keep_result
-        self.ended = ended
-        self.state = _QUEUED
+        self.ticket = ticket
+        self.token = token
+        self.held_under: int | None = None
+        self.lease_until = _NEVER
+        self.num_deaths = 0
+        self.ended: JobState | None = None
+        self._claimed_at: float | None = None
+        self._started_at: float | None = None
+        self._waiting_for_end: list[asyncio.Future[None]] = []
+        self._waiting_for_change: list[asyncio.Future[None]] = []
+
+    @property
+    def status(self) -> str:
+        if self.ended is not None:
+            return self.ended.status
+        return "queued" if self._started_at is None else "running"
+
+    @property
+    def timeline(self) -> Timeline:
+        return Timeline(self.job.submitted_at, self._claimed_at, self._started_at)
+
+    def claim(self, now: float, lease_until: float, *, start: bool) -> Claim:
+        self.token += 1
+        self.held_under = self.token
+        self.lease_until = lease_until
+        self._claimed_at = now
+        if start:
+            self.start(now)
+        suspect = self.ticket.standing is Standing.SUSPECT
+        return Claim(self.job, self.token, suspect, start)
+
+    def start(self, now: float) -> None:
+        if self._started_at is None:
+            self._started_at = now
+            _wake(self._waiting_for_change)
+
+    def blame(self) -> None:
+        """Remember that its worker died."""
+        if self._started_at is not None:
+            self.num_deaths += 1
+            self.ticket.standing = Standing.SUSPECT
+
+    def hand_back(self) -> None:
+        if self.ticket.standing is Standing.NEW:
+            self.ticket.standing = Standing.AGAIN
+        self.held_under, self.lease_until = None, _NEVER
+        self._claimed_at = self._started_at = None
+        _wake(self._waiting_for_change)
+
+    def finish(self, state: JobState) -> None:
+        self.ended = state
+        _wake(self._waiting_for_end)
+        _wake(self._waiting_for_change)
+
+    async def end(self) -> JobState:
+        """The final state, as soon as there is one."""
+        while self.ended is None:
+            await _wait(self._waiting_for_end)
+        return self.ended
+
+    async def change(self, wait_s: float, unlike: str | None) -> None:
+        """Wait until the status differs from `unlike`, by default until it is final."""
+        waiting = self._waiting_for_end if unlike is None else self._waiting_for_change
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while self.ended is None and unlike in (None, self.status):
+                    await _wait(waiting)
 
 
-class _KeptResults:
-    """Ended jobs, forgotten after a time to live or when they hold too many bytes."""
+_NEVER = float("inf")
 
-    def __init__(self, ttl_s: float, max_bytes: int, clock: Callable[[], float]) -> None:
+
+async def _wait(waiting: list["asyncio.Future[None]"]) -> None:
+    # A future each: one that goes away must not take the news from the others.
+    future = asyncio.get_running_loop().create_future()
+    waiting.append(future)
+    try:
+        await future
+    finally:
+        if future in waiting:
+            waiting.remove(future)
+
+
+def _wake(waiting: list["asyncio.Future[None]"]) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)
+    waiting.clear()
+
+
+class _Dead(NamedTuple):
+    letter: DeadLetter
+    job: SolveJob
+    token: int
+
+
+class _Key(NamedTuple):
+    digest: str
+    job_id: str
+
+
+class _Keys:
+    """Callers' names for their submissions, forgotten some time after the end of the job."""
+
+    def __init__(self, ttl_s: float) -> None:
         self._ttl_s = ttl_s
-        self._max_bytes = max_bytes
-        self._clock = clock
-        self._states: OrderedDict[str, tuple[float, int, JobState]] = OrderedDict()
-        self._num_bytes = 0
+        self._keys: dict[tuple[str, str], _Key] = {}
+        self._names: dict[str, tuple[str, str]] = {}
+        self._expiries: OrderedDict[str, float] = OrderedDict()
 
-    def put(self, job_id: str, state: JobState) -> None:
-        outputs = state.outcome.outputs if state.outcome else ()
-        num_bytes = sum(array.nbytes for array in outputs)
-        self._states[job_id] = (self._clock() + self._ttl_s, num_bytes, _detached(state))
-        self._num_bytes += num_bytes
-        self._forget()
+    def find(self, tenant: str, wanted: Idempotency, now: float) -> str | None:
+        """The job of a key; None for a new one."""
+        self._forget(now)
+        known = self._keys.get((tenant, wanted.key))
+        if known is None:
+            return None
+        if known.digest != wanted.digest:
+            raise IdempotencyConflict(
+                f"the idempotency key {wanted.key!r} was used for another request"
+            )
+        return known.job_id
 
-    def get(self, job_id: str) -> JobState:
-        self._forget()
-        entry = self._states.get(job_id)
-        if entry is None:
-            raise UnknownJob(f"no job {job_id!r}; results are forgotten {self._ttl_s:g} s after")
-        return entry[2]
+    def put(self, job: SolveJob, idempotency: Idempotency) -> None:
+        name = (job.terms.tenant, idempotency.key)
+        self._keys[name] = _Key(idempotency.digest, job.id)
+        self._names[job.id] = name
 
-    def _forget(self) -> None:
-        now = self._clock()
-        while self._states:
-            expires_at, num_bytes, _ = next(iter(self._states.values()))
-            fits = self._num_bytes <= self._max_bytes or len(self._states) == 1
-            if fits and expires_at > now:
-                return
-            self._states.popitem(last=False)
-            self._num_bytes -= num_bytes
+    def ended(self, job_id: str, now: float) -> None:
+        """Forget the job's key after a while; it may have none."""
+        if job_id in self._names:
+            self._expiries[job_id] = now + self._ttl_s
+            self._expiries.move_to_end(job_id)
 
-
-def _detached(state: JobState) -> JobState:
-    # Outputs are views of their whole batch, which must not be kept alive by one of them.
-    if state.outcome is None:
-        return state
-    outputs = tuple(array.copy() for array in state.outcome.outputs)
-    return replace(state, outcome=replace(state.outcome, outputs=outputs))
+    def _forget(self, now: float) -> None:
+        while self._expiries and next(iter(self._expiries.values())) <= now:
+            job_id, _ = self._expiries.popitem(last=False)
+            del self._keys[self._names.pop(job_id)]
