@@ -153,9 +153,7 @@ def _process(service: Service, translation: _Translation, root: Path, data: Path
     for before, argument in zip(("", *service.command), service.command, strict=False):
         is_port = before.startswith("--") and before.endswith("port") and argument.isdigit()
         translated = translation.port(argument) if is_port else translation.text(argument)
-        for target, path in used.items():
-            translated = translated.replace(target, str(path))
-        argv.append(translated)
+        argv.append(_with_paths(translated, used))
     sources = {path: root / service.volumes[target] for target, path in used.items()}
     return Process(
         service,
@@ -167,6 +165,14 @@ def _process(service: Service, translation: _Translation, root: Path, data: Path
         },
         tuple(path for path, source in sources.items() if not source.is_file()),
     )
+
+
+def _with_paths(argument: str, mounts: Mapping[str, Path]) -> str:
+    for target in sorted(mounts, key=len, reverse=True):
+        before, found, after = argument.partition(target)
+        if found:  # once: the new path may hold another target
+            return f"{before}{mounts[target]}{after}"
+    return argument
 
 
 def _mounted(source: str, root: Path, data: Path) -> Path:
