@@ -1,5 +1,7 @@
 """What a request must be before it may wait for a device; pure."""
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,6 +11,7 @@ import numpy as np
 from certisolve import wire
 from certisolve.manifest import Axis, Manifest, ParameterSpec, TensorSpec, ValidatedResolution
 
+from . import grids
 from .errors import (
     InvalidOption,
     MissingInput,
@@ -20,7 +23,7 @@ from .errors import (
     WrongDtype,
     WrongShape,
 )
-from .jobs import Array, SolveRequest
+from .jobs import Array, SolveContext, SolveRequest
 
 #: Fewest values along an axis from which a field is resampled; fewer hold no field.
 _MIN_RESAMPLED = 8
@@ -59,6 +62,55 @@ def check(request: SolveRequest, manifest: Manifest) -> Admitted:
     t = _check_times(request.t, manifest)
     resolution, resampled = _choose_resolution(sizes, manifest)
     return Admitted(inputs, parameters, t, sizes, resolution, resampled)
+
+
+def on_program_grid(admitted: Admitted, manifest: Manifest) -> tuple[Array, ...]:
+    """The inputs at the resolution on which the program is to run."""
+    if not admitted.resampled:
+        return admitted.inputs
+    return tuple(
+        grids.resample(array, spec, admitted.resolution.sizes)
+        for array, spec in zip(admitted.inputs, manifest.inputs, strict=True)
+    )
+
+
+def context(admitted: Admitted, manifest: Manifest, *, diagnostics: bool) -> SolveContext:
+    """What turns the program's outputs back into the caller's solution."""
+    sent = {name: admitted.sizes[name] for name in manifest.grid_axes}
+    return SolveContext(
+        t=admitted.t,
+        sizes=admitted.sizes,
+        resampled_from=sent if admitted.resampled else None,
+        expected_error=None if admitted.resampled else admitted.resolution.error,
+        diagnostics=diagnostics,
+    )
+
+
+def digest(request: SolveRequest) -> str:
+    """SHA-256 in hex of what a request asks for, the same over every protocol.
+
+    It covers model, version asked for, inputs, parameters, times and options, not the terms. Plain
+    JSON numbers count as float64, however they were written.
+    """
+    inputs = {name: _canonical(request, name) for name in sorted(request.inputs)}
+    question = {
+        "model": request.model,
+        "version": request.version,
+        "inputs": [[name, wire.dtype_name(a), a.shape] for name, a in inputs.items()],
+        "parameters": dict(request.parameters),
+        "t": request.t,
+        "diagnostics": request.diagnostics,
+    }
+    # The sizes stand before the bytes, so that no two requests run together to the same text.
+    sha = hashlib.sha256(json.dumps(question, sort_keys=True).encode())
+    for array in inputs.values():
+        sha.update(wire.to_bytes(array))
+    return sha.hexdigest()
+
+
+def _canonical(request: SolveRequest, name: str) -> Array:
+    array = request.inputs[name]
+    return array.astype(np.float64) if name in request.untyped else array
 
 
 def _check_names(inputs: Mapping[str, Array], manifest: Manifest) -> None:

@@ -1,27 +1,36 @@
 """What the server does, behind every protocol: routes and servicers convert, call, convert back."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeVar
 
 from certisolve.manifest import Manifest
 
 from . import admission, grids
 from .broker import AbstractBroker
+from .broker.base import Idempotency
 from .catalog import Catalog, ModelEntry
 from .errors import (
     BodyTooLarge,
     DeadlineExceeded,
     ErrorCode,
     ModelNotReady,
-    QueueFull,
+    QueueUnavailable,
     ServingError,
     UnknownJob,
 )
 from .job_ids import JobIds
-from .jobs import Array, JobState, Outcome, Solution, SolveContext, SolveJob, SolveRequest
-from .telemetry import Metrics
+from .jobs import Array, JobState, Outcome, Solution, SolveJob, SolveRequest, Terms
+from .telemetry import Metrics, Tracing
+
+_Answer = TypeVar("_Answer")
+#: How often position and progress of a watched job are looked at; its status is told at once.
+_WATCH_INTERVAL_S = 1.0
+# Hashing more than this would keep other requests waiting.
+_MAX_HASHED_IN_PLACE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +39,16 @@ class Limits:
 
     Attributes:
         max_body_bytes: of one request.
-        max_queued_requests: waiting or running.
-        max_queued_bytes: of their inputs.
         max_wait_s: longest a caller is kept waiting without a deadline of its own.
     """
 
     max_body_bytes: int
-    max_queued_requests: int
-    max_queued_bytes: int
     max_wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job as its owner sees it; `solution` is set when it succeeded."""
+    """A job as its owner sees it; `solution` may be set when it succeeded."""
 
     id: str
     state: JobState
@@ -55,9 +60,12 @@ class DataPlane:
 
     Arguments:
         catalog: the models.
-        broker: where jobs go.
+        broker: where solves go.
         limits: beyond which requests are refused.
         metrics: what is counted.
+        jobs_broker: where jobs go, and solves with an idempotency key: a queue that other
+            processes see too; None for the same one.
+        tracing: where spans go; None keeps none.
         clock: Unix seconds.
     """
 
@@ -67,14 +75,21 @@ class DataPlane:
         broker: AbstractBroker,
         limits: Limits,
         metrics: Metrics,
+        *,
+        jobs_broker: AbstractBroker | None = None,
+        tracing: Tracing | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.limits = limits
         self._catalog = catalog
         self._broker = broker
+        self._jobs_broker = jobs_broker or broker
         self._metrics = metrics
+        self._tracing = tracing or Tracing.disabled()
         self._clock = clock
         self._job_ids = JobIds()
+
+    # --- Models and health ------------------------------------------------------------------------
 
     def models(self) -> list[ModelEntry]:
         """Every version of every model, by name."""
@@ -88,33 +103,56 @@ class DataPlane:
         """
         return self._catalog.find(name, version)
 
+    def fault(self) -> str | None:
+        """Why no request can be served now; None when the queue is within reach."""
+        return self._broker.fault
+
     def ready(self) -> bool:
-        """Whether every model that can be loaded has been."""
+        """Whether every model that can be loaded has been, and the queue is within reach."""
         entries = [entry for entry in self._catalog if entry.fault is None]
-        return bool(entries) and all(entry.ready for entry in entries)
+        return self.fault() is None and bool(entries) and all(entry.ready for entry in entries)
 
-    def metrics(self) -> bytes:
-        """The Prometheus text of this process."""
-        return self._metrics.render(self._broker.depth().num_jobs)
+    async def metrics(self) -> bytes:
+        """The Prometheus text of this process; without the queue's depth when out of its reach."""
+        try:
+            depth = await self._broker.depth()
+        except QueueUnavailable:
+            return self._metrics.render(None)
+        return self._metrics.render(depth)
 
-    async def solve(self, request: SolveRequest) -> Solution:
-        """The answer to a request. Cancelling the call cancels the job.
+    def check_pressure(self) -> None:
+        """Refuse a solve that has not been read yet, when the queue is known to be full.
+
+        A hint that makes refusing cheap; whether a job is taken, the broker's `submit` decides.
 
         Raises:
-            ServingError: refused, failed, or the deadline passed.
+            QueueFull: there is no use in reading the body.
         """
-        try:
-            job = self._admit(request)
-            await self._broker.submit(job, keep_result=False)
-            solution = self._solution(await self._result(job))
-        except ServingError as error:
-            self._metrics.request_done(_known(request.model, error), error.code)
-            raise
-        except asyncio.CancelledError:
-            self._metrics.request_done(request.model, ErrorCode.CANCELLED)
-            raise
-        self._metrics.request_done(request.model, "ok")
-        return solution
+        refusal = self._broker.pressure()
+        if refusal is not None:
+            self._metrics.request_done("", refusal.code)
+            raise refusal
+
+    # --- Solves -----------------------------------------------------------------------------------
+
+    async def solve(self, request: SolveRequest) -> Solution:
+        """The answer to a request; cancelling the call cancels the job.
+
+        A job under an idempotency key is not cancelled: whoever else sent the key waits for it too.
+
+        Raises:
+            ServingError: refused, failed, or not answered in time.
+        """
+        return await self._counted(request.model, self._solve(request))
+
+    async def solve_within(self, request: SolveRequest, wait_s: float | None) -> Solution | JobView:
+        """As `solve`, but a job when the caller has waited long enough.
+
+        Args:
+            request: whose deadline counts whatever the caller's patience.
+            wait_s: the caller's patience; None for the server's where there is no deadline.
+        """
+        return await self._counted(request.model, self._solve_within(request, wait_s))
 
     async def submit_solve(self, request: SolveRequest) -> JobView:
         """Accept a request whose answer is fetched later.
@@ -122,9 +160,9 @@ class DataPlane:
         Raises:
             ServingError: refused.
         """
-        job = self._admit(request)
-        await self._broker.submit(job, keep_result=True)
-        return JobView(job.id, await self._broker.state(job.id))
+        return await self._counted(request.model, self._submit_solve(request))
+
+    # --- Jobs -------------------------------------------------------------------------------------
 
     async def job(self, job_id: str, *, wait_s: float = 0.0) -> JobView:
         """Where a job stands, after waiting up to `wait_s` seconds for it to end.
@@ -132,29 +170,100 @@ class DataPlane:
         Raises:
             UnknownJob: never accepted, or forgotten.
         """
-        return self._view(job_id, await self._broker.state(job_id, wait_s=wait_s))
+        return self.with_solution(
+            JobView(job_id, await self._jobs_broker.state(job_id, wait_s=wait_s))
+        )
 
     async def cancel(self, job_id: str) -> JobView:
-        """End a job unanswered, unless it has ended.
+        """End a job unanswered, unless it has ended; without its solution if it has.
 
         Raises:
             UnknownJob: never accepted, or forgotten.
         """
-        return self._view(job_id, await self._broker.cancel(job_id))
+        return JobView(job_id, await self._jobs_broker.cancel(job_id))
 
-    def _admit(self, request: SolveRequest) -> SolveJob:
+    async def watch(self, job_id: str) -> AsyncIterator[JobView]:
+        """A job now, and again whenever it changes; ends with it. Never with its solution.
+
+        Raises:
+            UnknownJob: never accepted, or forgotten.
+        """
+        state = await self._jobs_broker.state(job_id)
+        yield JobView(job_id, state)
+        while not state.ended:
+            seen, state = (
+                state,
+                await self._jobs_broker.state(
+                    job_id, wait_s=_WATCH_INTERVAL_S, unlike=state.status
+                ),
+            )
+            if _visible(state) != _visible(seen):
+                yield JobView(job_id, state)
+
+    def with_solution(self, view: JobView) -> JobView:
+        """A job with its solution, if it succeeded.
+
+        Raises:
+            ModelNotReady: what its result means was forgotten with its model.
+        """
+        outcome = view.state.outcome
+        return replace(view, solution=self._solution(outcome)) if outcome else view
+
+    # --- Steps of a solve -------------------------------------------------------------------------
+
+    async def _counted(self, model: str, answer: Coroutine[Any, Any, _Answer]) -> _Answer:
+        try:
+            answered = await answer
+        except ServingError as error:
+            self._metrics.request_done(_known(model, error), error.code)
+            raise
+        except asyncio.CancelledError:
+            self._metrics.request_done(model, ErrorCode.CANCELLED)
+            raise
+        self._metrics.request_done(model, "accepted" if isinstance(answered, JobView) else "ok")
+        return answered
+
+    async def _solve(self, request: SolveRequest) -> Solution:
+        with self._tracing.solve(request.model, request.terms.traceparent) as traceparent:
+            job = self._admit(request, traceparent)
+            pending = await self._submit(job, request, self._broker, keep_result=False)
+            outcome = await self._outcome(pending, self._patience_s(request.terms))
+            if outcome is None:
+                raise await self._given_up(pending)
+            return self._solution(outcome)
+
+    async def _solve_within(
+        self, request: SolveRequest, wait_s: float | None
+    ) -> Solution | JobView:
+        patience_s = self._patience_s(request.terms)
+        if wait_s is not None:
+            patience_s = wait_s if patience_s is None else min(wait_s, patience_s)
+        with self._tracing.solve(request.model, request.terms.traceparent) as traceparent:
+            job = self._admit(request, traceparent)
+            pending = await self._submit(job, request, self._jobs_broker, keep_result=False)
+            outcome = await self._outcome(pending, patience_s)
+            if outcome is None and (pending.shared or await pending.broker.keep(pending.id)):
+                return await self._accepted(pending)
+            return self._solution(outcome or await pending.broker.result(pending.id))
+
+    async def _submit_solve(self, request: SolveRequest) -> JobView:
+        with self._tracing.solve(request.model, request.terms.traceparent) as traceparent:
+            job = self._admit(request, traceparent)
+            pending = await self._submit(job, request, self._jobs_broker, keep_result=True)
+        return await self._accepted(pending)
+
+    def _admit(self, request: SolveRequest, traceparent: str) -> SolveJob:
         entry = self._catalog.find(request.model, request.version)
         if not entry.ready:
             reason = entry.fault or "it is still loading"
             raise ModelNotReady(
                 f"{request.model}: {reason}", retry_after_s=None if entry.fault else 1.0
             )
-        manifest = entry.artifact.manifest
+        manifest, terms, now = entry.artifact.manifest, request.terms, self._clock()
         admitted = admission.check(request, manifest)
-        inputs = _on_program_grid(admitted, manifest)
-        self._check_capacity(sum(array.nbytes for array in inputs))
-        now = self._clock()
-        if request.deadline is not None and request.deadline <= now:
+        inputs = admission.on_program_grid(admitted, manifest)
+        self._check_size(inputs)
+        if terms.deadline is not None and terms.deadline <= now:
             raise DeadlineExceeded("the deadline had passed on arrival")
         return SolveJob(
             id=self._job_ids.next(),
@@ -162,51 +271,83 @@ class DataPlane:
             inputs=inputs,
             parameters=admitted.parameters,
             submitted_at=now,
-            deadline=request.deadline,
-            context=_context(admitted, manifest, diagnostics=request.diagnostics),
+            context=admission.context(admitted, manifest, diagnostics=request.diagnostics),
+            terms=_traced(terms, traceparent),
         )
 
-    def _check_capacity(self, num_bytes: int) -> None:
+    def _check_size(self, inputs: tuple[Array, ...]) -> None:
+        num_bytes = sum(array.nbytes for array in inputs)
         if num_bytes > self.limits.max_body_bytes:
             raise BodyTooLarge(f"inputs of {num_bytes} bytes; at most {self.limits.max_body_bytes}")
-        depth = self._broker.depth()
-        if depth.num_jobs >= self.limits.max_queued_requests:
-            raise QueueFull(f"{depth.num_jobs} requests are waiting", retry_after_s=1.0)
-        if depth.num_bytes + num_bytes > self.limits.max_queued_bytes:
-            raise QueueFull(f"{depth.num_bytes} bytes are waiting", retry_after_s=1.0)
 
-    async def _result(self, job: SolveJob) -> Outcome:
-        limit_s = self.limits.max_wait_s
-        if job.deadline is not None:
-            limit_s = min(limit_s, job.deadline - self._clock())
+    async def _submit(
+        self, job: SolveJob, request: SolveRequest, broker: AbstractBroker, *, keep_result: bool
+    ) -> "_Pending":
+        if job.terms.idempotency_key:
+            return await self._submit_once(job, request)
+        pending = _Pending(job.id, broker, job.submitted_at, job.terms.deadline)
         try:
-            async with asyncio.timeout(limit_s):
-                return await self._broker.result(job.id)
-        except TimeoutError as error:
-            stage = await self._abandon(job)
-            self._metrics.deadline_missed(stage)
-            raise DeadlineExceeded(
-                f"no answer after {limit_s:.3f} s; the request was {stage}"
-            ) from error
+            await broker.submit(job, keep_result=keep_result)
         except asyncio.CancelledError:
-            await self._abandon(job)
+            await self._abandon(pending)
+            raise
+        return pending
+
+    async def _submit_once(self, job: SolveJob, request: SolveRequest) -> "_Pending":
+        digest = await _digest(request, job.num_bytes)
+        idempotency = Idempotency(job.terms.idempotency_key, digest)
+        broker = self._jobs_broker
+        job_id = await broker.submit(job, keep_result=True, idempotency=idempotency)
+        return _Pending(job_id, broker, job.submitted_at, job.terms.deadline, shared=True)
+
+    def _patience_s(self, terms: Terms) -> float | None:
+        return self.limits.max_wait_s if terms.deadline is None else None
+
+    async def _outcome(self, pending: "_Pending", wait_s: float | None) -> Outcome | None:
+        """The answer; None after `wait_s` seconds without one."""
+        left_s = None if pending.deadline is None else pending.deadline - self._clock()
+        deadline_first = left_s is not None and (wait_s is None or left_s <= wait_s)
+        try:
+            async with asyncio.timeout(left_s if deadline_first else wait_s):
+                return await pending.broker.result(pending.id)
+        except TimeoutError as error:
+            if deadline_first:
+                raise await self._given_up(pending) from error
+            return None
+        except asyncio.CancelledError:
+            await self._abandon(pending)
             raise
 
-    async def _abandon(self, job: SolveJob) -> str:
-        """Cancel a job nobody waits for; the status it had."""
-        try:
-            status = (await self._broker.state(job.id)).status
-            await self._broker.cancel(job.id)
-        except UnknownJob:
-            return "answered"
-        return status
+    async def _given_up(self, pending: "_Pending") -> ServingError:
+        """Give a job up; why it was not answered in time."""
+        now = self._clock()
+        state = await self._state(pending)
+        await self._abandon(pending)
+        if state is not None and state.error is not None:
+            return state.error
+        self._metrics.deadline_missed(_stage(state))
+        account = state.timeline.account(now) if state and state.timeline else "time unknown"
+        waited_s = now - pending.asked_at
+        return DeadlineExceeded(f"no answer after {waited_s:.3f} s; the job spent: {account}")
 
-    def _view(self, job_id: str, state: JobState) -> JobView:
-        solution = self._solution(state.outcome) if state.outcome else None
-        return JobView(job_id, state, solution)
+    async def _state(self, pending: "_Pending") -> JobState | None:
+        try:
+            return await pending.broker.state(pending.id)
+        except (QueueUnavailable, UnknownJob):
+            return None
+
+    async def _abandon(self, pending: "_Pending") -> None:
+        """Cancel a job, unless somebody else may wait for it too."""
+        if not pending.shared:
+            with contextlib.suppress(QueueUnavailable, UnknownJob):
+                await pending.broker.cancel(pending.id)
+
+    async def _accepted(self, pending: "_Pending") -> JobView:
+        # Were the queue lost just now: it has the job, and without the id it would be sent again.
+        return JobView(pending.id, await self._state(pending) or JobState("queued"))
 
     def _solution(self, outcome: Outcome) -> Solution:
-        artifact = self._catalog.find(*outcome.model).artifact
+        artifact = self._catalog.recall(outcome.model)
         manifest, context = artifact.manifest, outcome.context
         fields = dict(zip((spec.name for spec in manifest.outputs), outcome.outputs, strict=True))
         if context.resampled_from is not None:
@@ -225,26 +366,43 @@ class DataPlane:
         )
 
 
-def _on_program_grid(admitted: admission.Admitted, manifest: Manifest) -> tuple[Array, ...]:
-    if not admitted.resampled:
-        return admitted.inputs
-    return tuple(
-        grids.resample(array, spec, admitted.resolution.sizes)
-        for array, spec in zip(admitted.inputs, manifest.inputs, strict=True)
-    )
+class _Pending(NamedTuple):
+    """A job that somebody waits for.
+
+    Attributes:
+        asked_at: Unix seconds.
+        deadline: of who waits, which need not be that of the job.
+        shared: others may wait for it too.
+    """
+
+    id: str
+    broker: AbstractBroker
+    asked_at: float
+    deadline: float | None
+    shared: bool = False
 
 
-def _context(
-    admitted: admission.Admitted, manifest: Manifest, *, diagnostics: bool
-) -> SolveContext:
-    sent = {name: admitted.sizes[name] for name in manifest.grid_axes}
-    return SolveContext(
-        t=admitted.t,
-        sizes=admitted.sizes,
-        resampled_from=sent if admitted.resampled else None,
-        expected_error=None if admitted.resampled else admitted.resolution.error,
-        diagnostics=diagnostics,
-    )
+async def _digest(request: SolveRequest, num_bytes: int) -> str:
+    if num_bytes <= _MAX_HASHED_IN_PLACE:
+        return admission.digest(request)
+    return await asyncio.to_thread(admission.digest, request)
+
+
+def _traced(terms: Terms, traceparent: str) -> Terms:
+    return terms if traceparent == terms.traceparent else replace(terms, traceparent=traceparent)
+
+
+def _stage(state: JobState | None) -> str:
+    if state is None or state.ended:
+        return "reply"
+    timeline = state.timeline
+    if timeline is None or timeline.claimed_at is None:
+        return "queue"
+    return "device" if timeline.started_at is None else "running"
+
+
+def _visible(state: JobState) -> tuple[str, int | None, float]:
+    return state.status, state.position, state.progress
 
 
 def _coords(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Array]:

@@ -1,12 +1,21 @@
 """Every error has one stable code, and every code one sensible status in both protocols."""
 
+from pathlib import Path
+
 import grpc
 import pytest
 
 from certisolve_server import errors
-from certisolve_server.api.problems import problem_document
+from certisolve_server.api.problems import problem_document, problem_response
 from certisolve_server.api.status import STATUS
-from certisolve_server.errors import ErrorCode, InvalidRequest, NotFound, ServingError
+from certisolve_server.errors import (
+    ErrorCode,
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    QueueFull,
+    ServingError,
+)
 
 
 def family(root):
@@ -58,6 +67,9 @@ def test_what_is_not_there_is_404(kind):
     ("code", "http", "name"),
     [
         ("queue_full", 429, "RESOURCE_EXHAUSTED"),
+        ("queue_unavailable", 503, "UNAVAILABLE"),
+        ("idempotency_conflict", 409, "ALREADY_EXISTS"),
+        ("dead_lettered", 500, "INTERNAL"),
         ("model_not_ready", 503, "UNAVAILABLE"),
         ("shutting_down", 503, "UNAVAILABLE"),
         ("deadline_exceeded", 504, "DEADLINE_EXCEEDED"),
@@ -77,7 +89,22 @@ def test_no_error_is_a_success():
 
 
 def test_only_a_defect_of_ours_is_500():
-    assert [code for code, status in STATUS.items() if status.http == 500] == [ErrorCode.INTERNAL]
+    codes = {code for code, status in STATUS.items() if status.http == 500}
+    assert codes == {kind.code for kind in family(InternalError)}
+
+
+@pytest.mark.parametrize("code", [code for code, status in STATUS.items() if status.http == 503])
+def test_what_may_succeed_later_is_unavailable_in_both_protocols(code):
+    assert STATUS[code].grpc is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_full_queue_says_to_the_point_when_there_is_room():
+    error = QueueFull("9 requests are waiting", retry_after_s=0.4321)
+    assert problem_document(error)["detail"] == "9 requests are waiting; expect room in 0.43 s"
+    assert problem_document(error)["retry_after_s"] == 0.4321
+    assert problem_response(error).headers["retry-after"] == "1"
+    assert problem_response(QueueFull("", retry_after_s=2.01)).headers["retry-after"] == "3"
+    assert problem_document(QueueFull("full"))["detail"] == "full"
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
@@ -87,7 +114,7 @@ def test_every_error_makes_a_problem_document(kind):
     assert document["type"] == f"urn:certisolve:error:{kind.code}"
     assert document["status"] == STATUS[kind.code].http
     assert document["title"]
-    assert document["detail"] == "what to do"
+    assert document["detail"].startswith("what to do")
     assert document["field"] == "inputs.u0"
     assert document["retry_after_s"] == 1.5
 
@@ -100,3 +127,8 @@ def test_a_problem_document_leaves_out_what_does_not_apply():
         "detail",
         "code",
     }
+
+
+def test_every_code_has_its_row_on_the_page_of_errors():
+    page = (Path(__file__).parents[2] / "docs" / "errors.md").read_text()
+    assert [code for code in ErrorCode if f"`{code}`" not in page] == []

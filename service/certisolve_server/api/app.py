@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from certisolve_server.dataplane import DataPlane
 
-from . import problems, rest, schemas
+from . import openapi, problems, rest
 
 _SOLVE_PATH = "/v1/models/{model}/solve"
 _SOLVE = re.compile(r"/v1/models/([^/]+)/solve")
@@ -63,9 +63,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
-        schema["paths"][_SOLVE_PATH] = {"post": rest.SOLVE_OPENAPI}
+        schema["paths"][_SOLVE_PATH] = {"post": openapi.SOLVE}
         definitions = schema.setdefault("components", {}).setdefault("schemas", {})
-        for model in (schemas.SolveBody, schemas.SolveReply, schemas.JobReply, schemas.Problem):
+        for model in openapi.SCHEMAS:
             document = model.model_json_schema(ref_template="#/components/schemas/{model}")
             definitions.update(document.pop("$defs", {}))
             definitions[model.__name__] = document

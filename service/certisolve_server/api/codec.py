@@ -17,7 +17,7 @@ from certisolve_server.errors import (
     UnsupportedMediaType,
     WrongShape,
 )
-from certisolve_server.jobs import Array, Solution, SolveRequest
+from certisolve_server.jobs import Array, Solution, SolveRequest, Terms
 
 from .schemas import SolveBody
 
@@ -33,7 +33,7 @@ class Encoded(NamedTuple):
     media_type: str
 
 
-def decode_solve(model: str, media_type: str, body: bytes, deadline: float | None) -> SolveRequest:
+def decode_solve(model: str, media_type: str, body: bytes, terms: Terms) -> SolveRequest:
     """The request in a body; its arrays are views of the body.
 
     Args:
@@ -41,7 +41,7 @@ def decode_solve(model: str, media_type: str, body: bytes, deadline: float | Non
         media_type: of the body; a body that starts like a JSON object is read as one whatever the
             type says, because `curl -d` calls everything a form.
         body: whole.
-        deadline: Unix seconds; None for none.
+        terms: from the headers.
 
     Raises:
         InvalidRequest: a subclass that names the field at fault.
@@ -62,7 +62,7 @@ def decode_solve(model: str, media_type: str, body: bytes, deadline: float | Non
         parameters=parsed.parameters,
         t=None if parsed.t is None else tuple(parsed.t),
         diagnostics=parsed.options.diagnostics,
-        deadline=deadline,
+        terms=terms,
     )
 
 
@@ -71,9 +71,14 @@ def encode_solution(solution: Solution, media_type: str) -> Encoded:
     return _encode(solution, solution_metadata(solution), media_type)
 
 
-def encode_job_result(job_id: str, solution: Solution, media_type: str) -> Encoded:
-    """A succeeded job with its solution."""
-    job = {"id": job_id, "status": "succeeded"}
+def encode_job_result(job: Mapping[str, Any], solution: Solution, media_type: str) -> Encoded:
+    """A succeeded job with its solution.
+
+    Args:
+        job: what is said of it beside the solution.
+        solution: becomes its `result`.
+        media_type: of the reply.
+    """
     if media_type == JSON:
         result = {**_json_tensors(solution), **solution_metadata(solution)}
         return Encoded(_dump({**job, "result": result}), JSON)

@@ -16,6 +16,7 @@ from certisolve_server.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
+    QueueFull,
     ServingError,
 )
 
@@ -23,6 +24,13 @@ from .codec import encode_json
 from .status import STATUS
 
 _log = logging.getLogger(__name__)
+
+
+def detail(error: ServingError) -> str:
+    """What is wrong, for people; of a full queue also when there should be room."""
+    if isinstance(error, QueueFull) and error.retry_after_s is not None:
+        return f"{error.detail}; expect room in {error.retry_after_s:.2f} s"
+    return error.detail
 
 
 def problem_document(error: ServingError) -> dict[str, Any]:
@@ -33,7 +41,7 @@ def problem_document(error: ServingError) -> dict[str, Any]:
         "type": f"urn:certisolve:error:{error.code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": error.detail,
+        "detail": detail(error),
         "code": str(error.code),
         **{key: value for key, value in optional.items() if value is not None},
     }

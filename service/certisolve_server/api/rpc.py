@@ -1,10 +1,11 @@
 """gRPC servicers: convert, call the data plane, convert back."""
 
 import logging
+import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -13,29 +14,21 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status.rpc_status import to_status
 
-from certisolve import wire
 from certisolve.v1 import (
     job_pb2,
     job_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
-    problem_pb2,
     solve_pb2,
     solve_pb2_grpc,
-    tensor_pb2,
 )
-from certisolve_server.catalog import ModelEntry
-from certisolve_server.dataplane import DataPlane, JobView
-from certisolve_server.errors import (
-    BodyTooLarge,
-    InternalError,
-    InvalidOption,
-    MalformedBody,
-    ServingError,
-)
-from certisolve_server.jobs import Array, Solution, SolveRequest
+from certisolve_server.dataplane import DataPlane
+from certisolve_server.errors import InternalError, InvalidOption, ServingError
+from certisolve_server.jobs import Terms
 
+from .messages import to_job, to_model_info, to_problem, to_reply, to_request
 from .status import STATUS
+from .terms import read_terms
 
 _log = logging.getLogger(__name__)
 _MAX_JOB_WAIT_S = 30.0
@@ -43,6 +36,19 @@ _MAX_JOB_WAIT_S = 30.0
 _MESSAGE_MARGIN_BYTES = 1 << 20
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class MoreServices(NamedTuple):
+    """A service that only some processes have.
+
+    Attributes:
+        adder: generated; adds the servicer to a server.
+        full_name: `certisolve.v1.WorkerService`.
+    """
+
+    adder: Callable[[Any, grpc.aio.Server], None]
+    servicer: object
+    full_name: str
 
 
 class SolverServicer(solve_pb2_grpc.SolverServiceServicer):
@@ -54,11 +60,13 @@ class SolverServicer(solve_pb2_grpc.SolverServiceServicer):
     async def Solve(
         self, request: solve_pb2.SolveRequest, context: Context
     ) -> solve_pb2.SolveReply:
-        async with _problems(context):
-            solution = await self._dataplane.solve(
-                _to_request(request, _deadline(context), self._dataplane.limits.max_body_bytes)
-            )
-            return _to_reply(solution)
+        async with problems(context):
+            terms = _terms(context, context.time_remaining())
+            if not terms.idempotency_key:
+                # Whoever repeats a key may ask for a job that was taken long ago.
+                self._dataplane.check_pressure()
+            solve = to_request(request, terms, self._dataplane.limits.max_body_bytes)
+            return to_reply(await self._dataplane.solve(solve))
 
 
 class JobServicer(job_pb2_grpc.JobServiceServicer):
@@ -70,21 +78,30 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
     async def SubmitSolve(
         self, request: job_pb2.SubmitSolveRequest, context: Context
     ) -> job_pb2.Job:
-        async with _problems(context):
-            # The deadline of this call is for accepting the job, not for running it.
-            solve = _to_request(request.request, None, self._dataplane.limits.max_body_bytes)
-            return _to_job(await self._dataplane.submit_solve(solve))
+        async with problems(context):
+            # The time limit of this call is for accepting the job, not for running it.
+            terms = _terms(context, None)
+            solve = to_request(request.request, terms, self._dataplane.limits.max_body_bytes)
+            view = await self._dataplane.submit_solve(solve)
+            return to_job(self._dataplane.with_solution(view))
 
     async def GetJob(self, request: job_pb2.GetJobRequest, context: Context) -> job_pb2.Job:
-        async with _problems(context):
-            if not 0 <= request.wait_s < float("inf"):
+        async with problems(context):
+            if not 0 <= request.wait_s < math.inf:
                 raise InvalidOption("must be a number of seconds, 0 or more", field="wait_s")
             wait_s = min(request.wait_s, _MAX_JOB_WAIT_S)
-            return _to_job(await self._dataplane.job(request.id, wait_s=wait_s))
+            return to_job(await self._dataplane.job(request.id, wait_s=wait_s))
 
     async def CancelJob(self, request: job_pb2.CancelJobRequest, context: Context) -> job_pb2.Job:
-        async with _problems(context):
-            return _to_job(await self._dataplane.cancel(request.id))
+        async with problems(context):
+            return to_job(await self._dataplane.cancel(request.id))
+
+    async def WatchJob(
+        self, request: job_pb2.WatchJobRequest, context: Context
+    ) -> AsyncIterator[job_pb2.Job]:
+        async with problems(context):
+            async for view in self._dataplane.watch(request.id):
+                yield to_job(self._dataplane.with_solution(view))
 
 
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):
@@ -97,34 +114,40 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         self, request: model_pb2.ListModelsRequest, context: Context
     ) -> model_pb2.ListModelsReply:
         del request
-        async with _problems(context):
-            models = [_to_model_info(entry) for entry in self._dataplane.models()]
+        async with problems(context):
+            models = [to_model_info(entry) for entry in self._dataplane.models()]
             return model_pb2.ListModelsReply(models=models)
 
     async def GetModel(
         self, request: model_pb2.GetModelRequest, context: Context
     ) -> model_pb2.ModelInfo:
-        async with _problems(context):
-            return _to_model_info(self._dataplane.model(request.name, request.version or None))
+        async with problems(context):
+            return to_model_info(self._dataplane.model(request.name, request.version or None))
 
 
 class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # untyped base
-    """grpc.health.v1.Health: SERVING once every model is loaded."""
+    """grpc.health.v1.Health: SERVING once every model is loaded, while the queue is in reach.
 
-    def __init__(self, dataplane: DataPlane) -> None:
+    Arguments:
+        dataplane: whose health it is.
+        services: full names that may be asked about.
+    """
+
+    def __init__(self, dataplane: DataPlane, services: Sequence[str]) -> None:
         self._dataplane = dataplane
+        self._services = frozenset(services) | {""}
 
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> health_pb2.HealthCheckResponse:
-        if request.service not in ("", *SERVICES):
+        if request.service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
         serving = health_pb2.HealthCheckResponse
         status = serving.SERVING if self._dataplane.ready() else serving.NOT_SERVING
         return health_pb2.HealthCheckResponse(status=status)
 
 
-SERVICES = tuple(
+_SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
     for module, name in (
         (solve_pb2, "SolverService"),
@@ -134,8 +157,13 @@ SERVICES = tuple(
 )
 
 
-def create_server(dataplane: DataPlane) -> grpc.aio.Server:
-    """A gRPC server of `dataplane`, with health and reflection, bound to no port yet."""
+def create_server(dataplane: DataPlane, more: Sequence[MoreServices] = ()) -> grpc.aio.Server:
+    """A gRPC server of `dataplane`, with health and reflection, bound to no port yet.
+
+    Args:
+        dataplane: behind the services that every server has.
+        more: further services.
+    """
     limit = dataplane.limits.max_body_bytes + _MESSAGE_MARGIN_BYTES
     server = grpc.aio.server(
         options=[
@@ -148,15 +176,18 @@ def create_server(dataplane: DataPlane) -> grpc.aio.Server:
     solve_pb2_grpc.add_SolverServiceServicer_to_server(SolverServicer(dataplane), server)
     job_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(dataplane), server)
     model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(dataplane), server)
-    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(dataplane), server)
+    for service in more:
+        service.adder(service.servicer, server)
+    services = (*_SERVICES, *(service.full_name for service in more))
+    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(dataplane, services), server)
     reflection.enable_server_reflection(
-        (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        (*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server
     )
     return server
 
 
 @asynccontextmanager
-async def _problems(context: Context) -> AsyncIterator[None]:
+async def problems(context: Context) -> AsyncIterator[None]:
     """End the call with a status whose details hold the same code as over HTTP."""
     try:
         yield
@@ -172,105 +203,14 @@ async def _abort(context: Context, error: ServingError) -> None:
 
 
 def _to_status(error: ServingError) -> grpc.Status:
-    details = AnyMessage()
-    details.Pack(_to_problem(error))
+    problem, details = to_problem(error), AnyMessage()
+    details.Pack(problem)
     code = STATUS[error.code].grpc.value[0]
-    status: grpc.Status = to_status(Status(code=code, message=error.detail, details=[details]))
+    status: grpc.Status = to_status(Status(code=code, message=problem.detail, details=[details]))
     return status
 
 
-def _to_problem(error: ServingError) -> problem_pb2.Problem:
-    return problem_pb2.Problem(
-        code=error.code, detail=error.detail, field=error.field, retry_after_s=error.retry_after_s
-    )
-
-
-def _deadline(context: Context) -> float | None:
-    remaining_s = context.time_remaining()
-    return None if remaining_s is None else time.time() + remaining_s
-
-
-def _to_request(
-    message: solve_pb2.SolveRequest, deadline: float | None, max_bytes: int
-) -> SolveRequest:
-    if message.ByteSize() > max_bytes:
-        raise BodyTooLarge(f"the message may have {max_bytes} bytes")
-    diagnostics = message.options.diagnostics or not message.options.HasField("diagnostics")
-    return SolveRequest(
-        model=message.model,
-        version=message.version or None,
-        inputs={name: _to_array(name, tensor) for name, tensor in message.inputs.items()},
-        parameters=dict(message.parameters),
-        t=tuple(message.t) or None,
-        diagnostics=diagnostics,
-        deadline=deadline,
-    )
-
-
-def _to_array(name: str, tensor: tensor_pb2.Tensor) -> Array:
-    try:
-        return wire.from_bytes(name, tensor.dtype, tensor.shape, tensor.data)
-    except wire.WireError as error:
-        raise MalformedBody(error.problem, field=f"inputs.{name}") from error
-
-
-def _to_reply(solution: Solution) -> solve_pb2.SolveReply:
-    manifest, context = solution.artifact.manifest, solution.context
-    return solve_pb2.SolveReply(
-        fields=_to_tensors(solution.fields),
-        axes={name: solve_pb2.AxisNames(names=axes) for name, axes in solution.axes.items()},
-        t=context.t,
-        coords=_to_tensors(solution.coords),
-        status=solution.status,
-        diagnostics=_to_diagnostics(solution),
-        timings=solve_pb2.Timings(
-            queue_ms=solution.timings.queue_ms,
-            batch_ms=solution.timings.batch_ms,
-            compute_ms=solution.timings.compute_ms,
-        ),
-        batch_size=solution.batch_size,
-        model=model_pb2.ModelRef(
-            name=manifest.name, version=manifest.version, digest=solution.artifact.digest
-        ),
-    )
-
-
-def _to_diagnostics(solution: Solution) -> solve_pb2.Diagnostics | None:
-    context = solution.context
-    if not context.diagnostics:
-        return None
-    return solve_pb2.Diagnostics(
-        in_validated_range=context.resampled_from is None,
-        resampled_from=context.resampled_from,
-        expected_error=context.expected_error,
-    )
-
-
-def _to_tensors(arrays: Mapping[str, Array]) -> dict[str, tensor_pb2.Tensor]:
-    return {
-        name: tensor_pb2.Tensor(
-            dtype=wire.dtype_name(array), shape=array.shape, data=bytes(wire.to_bytes(array))
-        )
-        for name, array in arrays.items()
-    }
-
-
-def _to_job(view: JobView) -> job_pb2.Job:
-    error = view.state.error if view.state.status == "failed" else None
-    return job_pb2.Job(
-        id=view.id,
-        status=view.state.status,
-        result=_to_reply(view.solution) if view.solution else None,
-        problem=_to_problem(error) if error else None,
-    )
-
-
-def _to_model_info(entry: ModelEntry) -> model_pb2.ModelInfo:
-    manifest = entry.artifact.manifest
-    return model_pb2.ModelInfo(
-        model=model_pb2.ModelRef(
-            name=manifest.name, version=manifest.version, digest=entry.artifact.digest
-        ),
-        ready=entry.ready,
-        manifest_json=manifest.to_json().encode(),
-    )
+def _terms(context: Context, remaining_s: float | None) -> Terms:
+    now = time.time()
+    deadline = None if remaining_s is None else now + remaining_s
+    return read_terms(dict(context.invocation_metadata() or ()), now, deadline)

@@ -1,6 +1,6 @@
 """Bodies of the HTTP interface, without tensors; the OpenAPI document comes from here."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -83,13 +83,60 @@ class Problem(_Body):
     retry_after_s: float | None = None
 
 
-class JobReply(_Body):
+class Job(_Body):
     """Where an asynchronous solve stands."""
 
     id: str
-    status: str
-    problem: Problem | None = None
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    position: int | None = Field(
+        description="While queued: jobs of the same tenant, priority and kind that go first."
+    )
+    expected_wait_s: float | None = Field(
+        description="While queued: seconds until it is likely to start; null when unknown."
+    )
+    progress: float = Field(ge=0, le=1, description="Share of the work that is done.")
+    problem: Problem | None = Field(description="Why it failed; null unless it did.")
+
+
+class JobReply(Job):
+    """A job, with its result once there is one."""
+
     result: SolveReply | None = None
+
+
+class WorkerRef(_Body):
+    """A process that owns one device."""
+
+    name: str
+    device: str
+    grpc: str
+
+
+class ModelInfo(_Body):
+    """One version of one model."""
+
+    name: str
+    version: str
+    digest: str = Field(description="SHA-256 of the manifest, which names that of every file.")
+    ready: bool
+    fault: str | None = Field(description="Why it cannot be loaded; null while there is hope.")
+    workers: list[WorkerRef] = Field(
+        description="Where it is loaded; empty where the server is its only worker."
+    )
+    manifest: dict[str, object]
+
+
+class ModelList(_Body):
+    """Every version of every model."""
+
+    models: list[ModelInfo]
+
+
+class Readiness(_Body):
+    """Whether requests can be served."""
+
+    status: Literal["ready", "loading", "unavailable"]
+    reason: str | None = None
 
 
 def solve_example() -> dict[str, object]:

@@ -19,7 +19,7 @@ from certisolve_server.errors import (
     UnsupportedMediaType,
     WrongShape,
 )
-from certisolve_server.jobs import Artifact, Solution, SolveContext, Timings
+from certisolve_server.jobs import Artifact, Solution, SolveContext, Terms, Timings
 from helpers import field_manifest
 
 FIELD = np.arange(4, dtype=np.float32)
@@ -27,7 +27,7 @@ TYPES = {"json": codec.JSON, "safetensors": wire.SAFETENSORS}
 
 
 def decode(body, media_type=codec.JSON):
-    return codec.decode_solve("model", media_type, body, None)
+    return codec.decode_solve("model", media_type, body, Terms())
 
 
 def decode_json(document):
@@ -61,8 +61,9 @@ def test_both_media_types_say_the_same(media_type):
         "options": {"diagnostics": False},
     }
     body = encode({"u0": FIELD}, rest, media_type)
-    request = codec.decode_solve("model", media_type, body, 12.5)
-    assert (request.model, request.version, request.deadline) == ("model", "2", 12.5)
+    terms = Terms(deadline=12.5, tenant="lab")
+    request = codec.decode_solve("model", media_type, body, terms)
+    assert (request.model, request.version, request.terms) == ("model", "2", terms)
     assert request.parameters == {"nu": 0.01}
     assert request.t == (0.5, 1.0)
     assert not request.diagnostics
@@ -401,7 +402,8 @@ def test_a_field_that_is_one_number_is_one_number(media_type):
 
 @pytest.mark.parametrize("media_type", TYPES.values(), ids=TYPES)
 def test_the_result_of_a_job_is_the_solution_under_the_jobs_id(media_type):
-    encoded = codec.encode_job_result("job-1", solution(FIELD), media_type)
+    job = {"id": "job-1", "status": "succeeded", "progress": 1.0}
+    encoded = codec.encode_job_result(job, solution(FIELD), media_type)
     assert encoded.media_type == media_type
     if media_type == codec.JSON:
         document = strict_json(encoded.body)
@@ -410,7 +412,7 @@ def test_the_result_of_a_job_is_the_solution_under_the_jobs_id(media_type):
     else:
         tensors, document = wire.decode_safetensors(encoded.body)
         np.testing.assert_array_equal(tensors["u"], FIELD)
-    assert (document["id"], document["status"]) == ("job-1", "succeeded")
+    assert {name: document[name] for name in job} == job
     assert document["result"] == json.loads(
         codec.encode_json(codec.solution_metadata(solution(FIELD)))
     )

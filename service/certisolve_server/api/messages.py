@@ -1,0 +1,120 @@
+"""gRPC messages to requests, and back."""
+
+from collections.abc import Mapping
+
+from certisolve import wire
+from certisolve.v1 import job_pb2, model_pb2, problem_pb2, solve_pb2, tensor_pb2
+from certisolve_server.catalog import ModelEntry
+from certisolve_server.dataplane import JobView
+from certisolve_server.errors import BodyTooLarge, MalformedBody, ServingError
+from certisolve_server.jobs import Array, Solution, SolveRequest, Terms
+
+from .problems import detail
+
+
+def to_request(message: solve_pb2.SolveRequest, terms: Terms, max_bytes: int) -> SolveRequest:
+    """The request in a message; its arrays are views of the message.
+
+    Raises:
+        InvalidRequest: a subclass that names the field at fault.
+    """
+    if message.ByteSize() > max_bytes:
+        raise BodyTooLarge(f"the message may have {max_bytes} bytes")
+    diagnostics = message.options.diagnostics or not message.options.HasField("diagnostics")
+    return SolveRequest(
+        model=message.model,
+        version=message.version or None,
+        inputs={name: _to_array(name, tensor) for name, tensor in message.inputs.items()},
+        parameters=dict(message.parameters),
+        t=tuple(message.t) or None,
+        diagnostics=diagnostics,
+        terms=terms,
+    )
+
+
+def to_reply(solution: Solution) -> solve_pb2.SolveReply:
+    """A solution as a message."""
+    manifest, context = solution.artifact.manifest, solution.context
+    return solve_pb2.SolveReply(
+        fields=_to_tensors(solution.fields),
+        axes={name: solve_pb2.AxisNames(names=axes) for name, axes in solution.axes.items()},
+        t=context.t,
+        coords=_to_tensors(solution.coords),
+        status=solution.status,
+        diagnostics=_to_diagnostics(solution),
+        timings=solve_pb2.Timings(
+            queue_ms=solution.timings.queue_ms,
+            batch_ms=solution.timings.batch_ms,
+            compute_ms=solution.timings.compute_ms,
+        ),
+        batch_size=solution.batch_size,
+        model=model_pb2.ModelRef(
+            name=manifest.name, version=manifest.version, digest=solution.artifact.digest
+        ),
+    )
+
+
+def to_job(view: JobView) -> job_pb2.Job:
+    """A job, with its result if the view has one."""
+    state = view.state
+    return job_pb2.Job(
+        id=view.id,
+        status=state.status,
+        result=to_reply(view.solution) if view.solution else None,
+        problem=to_problem(state.error) if state.error and state.status == "failed" else None,
+        position=state.position,
+        expected_wait_s=state.expected_wait_s,
+        progress=state.progress,
+    )
+
+
+def to_model_info(entry: ModelEntry) -> model_pb2.ModelInfo:
+    """A model, its manifest and where it is loaded."""
+    manifest = entry.artifact.manifest
+    return model_pb2.ModelInfo(
+        model=model_pb2.ModelRef(
+            name=manifest.name, version=manifest.version, digest=entry.artifact.digest
+        ),
+        ready=entry.ready,
+        manifest_json=manifest.to_json().encode(),
+        workers=[
+            model_pb2.WorkerRef(name=w.name, device=w.device, grpc=w.grpc) for w in entry.workers
+        ],
+    )
+
+
+def to_problem(error: ServingError) -> problem_pb2.Problem:
+    """What went wrong, as over HTTP."""
+    return problem_pb2.Problem(
+        code=error.code,
+        detail=detail(error),
+        field=error.field,
+        retry_after_s=error.retry_after_s,
+    )
+
+
+def _to_array(name: str, tensor: tensor_pb2.Tensor) -> Array:
+    try:
+        return wire.from_bytes(name, tensor.dtype, tensor.shape, tensor.data)
+    except wire.WireError as error:
+        raise MalformedBody(error.problem, field=f"inputs.{name}") from error
+
+
+def _to_diagnostics(solution: Solution) -> solve_pb2.Diagnostics | None:
+    context = solution.context
+    if not context.diagnostics:
+        return None
+    return solve_pb2.Diagnostics(
+        in_validated_range=context.resampled_from is None,
+        resampled_from=context.resampled_from,
+        expected_error=context.expected_error,
+    )
+
+
+def _to_tensors(arrays: Mapping[str, Array]) -> dict[str, tensor_pb2.Tensor]:
+    return {
+        name: tensor_pb2.Tensor(
+            dtype=wire.dtype_name(array), shape=array.shape, data=bytes(wire.to_bytes(array))
+        )
+        for name, array in arrays.items()
+    }
