@@ -93,6 +93,7 @@ def up_local(models: Path, data: Path) -> Iterator[Running]:
             for pid in marked(mark):
                 os.kill(pid, signal.SIGKILL)
             reader.join()
+            process.communicate()  # closes the pipe
 
 
 def free_ports() -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Log lines: time, level, logger, event name and key=value, as text or as JSON."""
 
 import functools
+import itertools
 import json
 import logging
 import math
@@ -62,8 +63,16 @@ class _Pair(NamedTuple):
 
 
 class _Template(NamedTuple):
+    """An event.
+
+    Attributes:
+        advice: words after the pairs, for people.
+        num_args: how many arguments the pairs take.
+    """
+
     event: str
     pairs: tuple[_Pair, ...]
+    advice: str
     num_args: int
 
 
@@ -72,22 +81,27 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     args = record.args if isinstance(record.args, tuple) else None
     if template is None or args is None or len(args) != template.num_args:
         return {"event": "message", "message": record.getMessage()}
-    return {"event": template.event} | dict(_values(template, args))
+    advice = {"message": template.advice} if template.advice else {}
+    return {"event": template.event, **dict(_values(template, args)), **advice}
 
 
 @functools.lru_cache(maxsize=1024)  # other libraries' messages are not always constants
 def _parse(message: str) -> _Template | None:
     """The event and its keys, read from the format string; None if it is no event."""
     event, *words = message.split() or [""]
-    if not _EVENT.fullmatch(event):
+    matches = list(itertools.takewhile(bool, map(_PAIR.fullmatch, words)))
+    advice = " ".join(words[len(matches) :])
+    templates = "".join(match[2] for match in matches if match)
+    if not _EVENT.fullmatch(event) or "%" in _PLACEHOLDER.sub("", templates) + advice:
         return None
-    pairs = []
-    for match in map(_PAIR.fullmatch, words):
-        if match is None or "%" in _PLACEHOLDER.sub("", match[2]):
-            return None
-        key = f"{match[1]}_" if match[1] in _OWN_KEYS else match[1]
-        pairs.append(_Pair(key, match[2], len(_PLACEHOLDER.findall(match[2]))))
-    return _Template(event, tuple(pairs), sum(pair.num_args for pair in pairs))
+    if advice and not matches:
+        return None
+    pairs = tuple(_pair(match[1], match[2]) for match in matches if match)
+    return _Template(event, pairs, advice, sum(pair.num_args for pair in pairs))
+
+
+def _pair(key: str, value: str) -> _Pair:
+    return _Pair(f"{key}_" if key in _OWN_KEYS else key, value, len(_PLACEHOLDER.findall(value)))
 
 
 def _values(template: _Template, args: tuple[object, ...]) -> Iterator[tuple[str, object]]:

@@ -63,6 +63,14 @@ def test_literals_and_compound_values_are_fields_too() -> None:
     }
 
 
+def test_advice_after_the_fields_is_the_message() -> None:
+    assert fields("redis_without_aof url=%s jobs are lost; set appendonly yes", "redis://r") == {
+        "event": "redis_without_aof",
+        "url": "redis://r",
+        "message": "jobs are lost; set appendonly yes",
+    }
+
+
 def test_fields_never_hide_what_every_line_has() -> None:
     assert fields("moved time=%s level=%s", "noon", "high") == {
         "event": "moved",
@@ -81,6 +89,8 @@ def test_numbers_that_json_lacks_are_text(value: float) -> None:
     [
         ("Started server process [%d]", (7,)),
         ("100%% done", ()),
+        ("connection lost", ()),
+        ("event key=%s and %s more", ("a", 3)),
         ("", ()),
         ("values %(a)s", ({"a": 1},)),
         ("event key=%(a)s", ({"a": 1},)),
