@@ -7,6 +7,7 @@ solution = client.solve("burgers1d-fno", {"u0": u0})
 """
 
 from ._calls import Call as Call
+from ._calls import Priority as Priority
 from ._calls import Reply as Reply
 from ._client import AsyncClient as AsyncClient
 from ._client import Client as Client
@@ -15,6 +16,7 @@ from ._errors import Cancelled as Cancelled
 from ._errors import CertisolveError as CertisolveError
 from ._errors import ConnectionFailed as ConnectionFailed
 from ._errors import DeadlineExceeded as DeadlineExceeded
+from ._errors import IdempotencyConflict as IdempotencyConflict
 from ._errors import InternalServerError as InternalServerError
 from ._errors import InvalidReply as InvalidReply
 from ._errors import InvalidRequest as InvalidRequest
@@ -30,11 +32,13 @@ from ._errors import from_problem as from_problem
 from ._jobs import AsyncJob as AsyncJob
 from ._jobs import Job as Job
 from ._results import Diagnostics as Diagnostics
+from ._results import JobInfo as JobInfo
 from ._results import JobStatus as JobStatus
 from ._results import ModelInfo as ModelInfo
 from ._results import ModelRef as ModelRef
 from ._results import Solution as Solution
 from ._results import Timings as Timings
+from ._results import WorkerInfo as WorkerInfo
 from ._retry import RetryPolicy as RetryPolicy
 from ._transports.base import AsyncTransport as AsyncTransport
 from ._transports.base import Transport as Transport
@@ -57,10 +61,12 @@ __all__ = [
     "DeadlineExceeded",
     "Diagnostics",
     "HttpTransport",
+    "IdempotencyConflict",
     "InternalServerError",
     "InvalidReply",
     "InvalidRequest",
     "Job",
+    "JobInfo",
     "JobStatus",
     "Manifest",
     "MissingDependency",
@@ -70,6 +76,7 @@ __all__ = [
     "NotFound",
     "Overloaded",
     "PayloadTooLarge",
+    "Priority",
     "Reply",
     "RequestTimeout",
     "RetryPolicy",
@@ -79,5 +86,6 @@ __all__ = [
     "Transport",
     "TransportError",
     "Unavailable",
+    "WorkerInfo",
     "from_problem",
 ]

@@ -5,22 +5,38 @@ The body of a call or reply is the JSON of the HTTP interface; other transports 
 
 import contextlib
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ._arrays import Array, Tensor, to_arrays
 from ._decode import decode
 from ._errors import InvalidReply, ServerError, from_problem
-from ._results import Diagnostics, JobStatus, ModelInfo, ModelRef, Solution, Timings
+from ._results import (
+    Diagnostics,
+    JobInfo,
+    JobStatus,
+    ModelInfo,
+    ModelRef,
+    Solution,
+    Timings,
+    WorkerInfo,
+)
 from .manifest import Manifest
 
-Operation = Literal["models", "model", "solve", "submit_solve", "job", "cancel_job"]
+Operation = Literal["models", "model", "solve", "submit_solve", "job", "watch_job", "cancel_job"]
+#: Which of one tenant's jobs go first; between tenants it changes nothing.
+Priority = Literal["high", "normal", "low"]
 
 #: Prefix of the tensors in a solve reply that are coordinates.
 COORDS = "coords."
+
+_TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# No space at either end: HTTP would drop it.
+_KEY = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +49,14 @@ class Call:
         version: of the model; None for the newest.
         tensors: the inputs by name.
         body: what else a solve asks for: `parameters`, `t`, `options`; absent keys mean defaults.
-        timeout_s: seconds left for this attempt; None for no limit.
-        idempotent: whether repeating it after a lost answer does no harm.
-        job_id: `job` and `cancel_job` only.
-        wait_s: how long the server may wait for the job to end before it answers.
+        timeout_s: seconds left for this attempt; None for no limit. For `watch_job`, how long one
+            stream may last.
+        tenant: on whose account; `solve` and `submit_solve` only. None for the server's default.
+        priority: among the jobs of the tenant; `solve` and `submit_solve` only.
+        idempotency_key: the server answers a second request under the same key with the job of the
+            first; `solve` and `submit_solve` only. None for none.
+        job_id: `job`, `watch_job` and `cancel_job` only.
+        wait_s: how long the server may wait for the job to end before it answers; `job` only.
     """
 
     operation: Operation
@@ -45,9 +65,23 @@ class Call:
     tensors: Mapping[str, Array] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)
     timeout_s: float | None = None
-    idempotent: bool = True
+    tenant: str | None = None
+    priority: Priority = "normal"
+    idempotency_key: str | None = None
     job_id: str = ""
     wait_s: float = 0.0
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """Tenant, priority and key by the names that HTTP headers and gRPC metadata share."""
+        terms: dict[str, str] = {}
+        if self.tenant is not None:
+            terms["certisolve-tenant"] = self.tenant
+        if self.priority != "normal":
+            terms["certisolve-priority"] = self.priority
+        if self.idempotency_key is not None:
+            terms["idempotency-key"] = self.idempotency_key
+        return terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +106,7 @@ class JobReply:
         problem: set when it failed.
     """
 
-    id: str
-    status: JobStatus
+    info: JobInfo
     solution: Solution | None = None
     problem: ServerError | None = None
 
@@ -88,12 +121,15 @@ def build_solve(
     version: str | None,
     diagnostics: bool,
     timeout_s: float | None,
+    tenant: str | None,
+    priority: Priority,
+    idempotency_key: str | None,
 ) -> Call:
     """The call that computes fields, now or as a job.
 
     Raises:
         TypeError: an input is not an array of numbers.
-        ValueError: a parameter, time or timeout is out of its range.
+        ValueError: a parameter, time, timeout, priority or key is out of its range.
     """
     body: dict[str, Any] = {}
     if parameters:
@@ -109,7 +145,9 @@ def build_solve(
         tensors=to_arrays(inputs),
         body=body,
         timeout_s=check_timeout(timeout_s),
-        idempotent=operation == "solve",
+        tenant=tenant,
+        priority=_priority(priority),
+        idempotency_key=_key(idempotency_key),
     )
 
 
@@ -126,9 +164,12 @@ def build_model(model: str, version: str | None, timeout_s: float | None) -> Cal
 
 def build_job(job_id: str, wait_s: float, timeout_s: float | None) -> Call:
     """The call that asks where a job stands, answered when it ends or after `wait_s`."""
-    if timeout_s is not None:
-        timeout_s += wait_s
     return Call(operation="job", job_id=job_id, wait_s=wait_s, timeout_s=timeout_s)
+
+
+def build_watch_job(job_id: str, timeout_s: float | None) -> Call:
+    """The call that streams where a job stands, at once and at each change, until it ends."""
+    return Call(operation="watch_job", job_id=job_id, timeout_s=timeout_s)
 
 
 def build_cancel_job(job_id: str, timeout_s: float | None) -> Call:
@@ -149,13 +190,26 @@ def check_timeout(timeout_s: float | None) -> float | None:
     return timeout_s
 
 
-def read_solution(reply: Reply) -> Solution:
-    """The solution in a solve reply.
+def check_tenant(tenant: str | None) -> str | None:
+    """`tenant`, if it can travel.
+
+    Raises:
+        ValueError: not 1 to 64 letters, digits, dots, underscores and hyphens.
+    """
+    if tenant is not None and not _TENANT.fullmatch(tenant):
+        raise ValueError(f"tenant: must be 1 to 64 of A-Z a-z 0-9 . _ -, got {tenant!r}")
+    return tenant
+
+
+def read_solve(reply: Reply) -> Solution | JobInfo:
+    """The solution in a solve reply, or the job it became because it took the server too long.
 
     Raises:
         InvalidReply: the reply lacks something.
     """
     with _reading("solve"):
+        if "id" in reply.body:
+            return _read_job_info(reply.body)
         return _read_solution(reply.tensors, reply.body)
 
 
@@ -189,8 +243,7 @@ def read_job(reply: Reply) -> JobReply:
         body = reply.body
         result, problem = body.get("result"), body.get("problem")
         return JobReply(
-            id=str(body["id"]),
-            status=JobStatus(body["status"]),
+            _read_job_info(body),
             solution=None if result is None else _read_solution(reply.tensors, result),
             problem=None if problem is None else read_problem(problem),
         )
@@ -239,10 +292,33 @@ def _read_diagnostics(body: Mapping[str, Any] | None) -> Diagnostics | None:
 
 
 def _read_model(entry: Mapping[str, Any]) -> ModelInfo:
-    # Not strict: a newer server may say more about its models than this release knows.
-    manifest = decode(Manifest, entry["manifest"], strict=False)
-    name, version, digest = entry["name"], entry["version"], entry["digest"]
-    return ModelInfo(name, version, digest, ready=bool(entry["ready"]), manifest=manifest)
+    return ModelInfo(
+        name=entry["name"],
+        version=entry["version"],
+        digest=entry["digest"],
+        ready=bool(entry["ready"]),
+        # Not strict: a newer server may say more about its models than this release knows.
+        manifest=decode(Manifest, entry["manifest"], strict=False),
+        workers=tuple(_read_worker(worker) for worker in entry.get("workers") or ()),
+    )
+
+
+def _read_worker(body: Mapping[str, Any]) -> WorkerInfo:
+    return WorkerInfo(str(body["name"]), str(body["device"]), str(body.get("grpc") or ""))
+
+
+def _read_job_info(body: Mapping[str, Any]) -> JobInfo:
+    # A server of release 0.1 says neither position, wait nor progress.
+    position, expected_wait_s = body.get("position"), body.get("expected_wait_s")
+    status = JobStatus(body["status"])
+    progress = 1.0 if status is JobStatus.SUCCEEDED else float(body.get("progress") or 0.0)
+    return JobInfo(
+        id=str(body["id"]),
+        status=status,
+        position=None if position is None else int(position),
+        expected_wait_s=None if expected_wait_s is None else float(expected_wait_s),
+        progress=progress,
+    )
 
 
 @contextlib.contextmanager
@@ -258,6 +334,21 @@ def _finite(field_name: str, value: float) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{field_name}: must be finite, got {number}")
     return number
+
+
+def _priority(value: Priority) -> Priority:
+    if value not in get_args(Priority):
+        raise ValueError(f"priority: must be one of {list(get_args(Priority))}, got {value!r}")
+    return value
+
+
+def _key(value: str | None) -> str | None:
+    if value is not None and not _KEY.fullmatch(value):
+        raise ValueError(
+            "idempotency_key: must be 1 to 255 printable ASCII characters without a space at "
+            f"either end, got {value!r}"
+        )
+    return value
 
 
 def _name(field_name: str, value: str) -> str:

@@ -1,28 +1,31 @@
 """The two doors to a server; every verb is the same with and without `await`."""
 
 import random
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 from ._arrays import Array, Tensor
 from ._calls import (
     Call,
+    Priority,
     Reply,
     build_model,
     build_models,
     build_solve,
+    check_tenant,
     check_timeout,
     read_job,
     read_model,
     read_models,
-    read_solution,
+    read_solve,
 )
 from ._clock import Clock, SystemClock
 from ._config import DEFAULT_TIMEOUT_S
 from ._errors import CertisolveError
-from ._jobs import AsyncJob, Job
-from ._results import ModelInfo, Solution
+from ._jobs import AsyncJob, Job, Polls, apoll, poll
+from ._results import JobInfo, ModelInfo, Solution
 from ._retry import Attempts, RetryPolicy
 from ._transports.base import AsyncTransport, Transport
 from ._transports.http import AsyncHttpTransport, HttpTransport
@@ -33,10 +36,16 @@ class Client:
 
     Args:
         url: `http://`, `https://`, `grpc://` or `grpcs://`, host and port.
+        tenant: on whose account solves run; tenants share the devices equally. 1 to 64 letters,
+            digits, dots, underscores and hyphens; None for the server's default.
         timeout: seconds one call may take in all, retries included; None for no limit.
         retry: when to try again.
         transport: carries the calls instead of the one `url` asks for. Closed with the client.
         clock: time, for tests.
+
+    Raises:
+        ValueError: `url`, `tenant` or `timeout` is malformed.
+        MissingDependency: the URL asks for gRPC, and the extra `grpc` is not installed.
 
     Example:
         >>> with Client("http://127.0.0.1:8000") as client:
@@ -47,11 +56,13 @@ class Client:
         self,
         url: str,
         *,
+        tenant: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT_S,
         retry: RetryPolicy | None = None,
         transport: Transport | None = None,
         clock: Clock | None = None,
     ) -> None:
+        self._tenant = check_tenant(tenant)
         self._timeout_s = check_timeout(timeout)
         self._retry = retry or RetryPolicy()
         self._transport = transport or _open_transport(url)
@@ -78,6 +89,8 @@ class Client:
         t: float | Sequence[float] | Array | None = None,
         version: str | None = None,
         diagnostics: bool = True,
+        priority: Priority = "normal",
+        idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> Solution:
         """The fields the model computes from `inputs`.
@@ -91,14 +104,22 @@ class Client:
             t: times at which the solution is wanted; None for the manifest's.
             version: of the model; None for the newest.
             diagnostics: whether the answer shall say how far it can be trusted.
+            priority: which of the tenant's solves go first; between tenants it changes nothing.
+            idempotency_key: the server keeps the answer under this name and gives it again to
+                whoever sends the same request under the same key. 1 to 255 printable ASCII
+                characters without a space at either end; None for none.
             timeout: seconds this call may take in all; None for the client's.
 
         Raises:
             TypeError: an input is not an array of numbers.
+            ValueError: a parameter, time, timeout, priority or key is out of its range.
             InvalidRequest: the model cannot take this; `field` and `detail` say why.
             NotFound: no such model or version.
+            IdempotencyConflict: the key was used for another request.
             Overloaded: the server's queue stayed full over all retries.
-            RequestTimeout: no answer in time. So does DeadlineExceeded, said by the server.
+            Unavailable: server, model or queue stayed out of reach over all retries.
+            RequestTimeout: no answer in time.
+            DeadlineExceeded: the same, noticed by the server, which says where the time went.
         """
         call = build_solve(
             "solve",
@@ -109,8 +130,16 @@ class Client:
             version=version,
             diagnostics=diagnostics,
             timeout_s=timeout if timeout is not None else self._timeout_s,
+            tenant=self._tenant,
+            priority=priority,
+            idempotency_key=idempotency_key,
         )
-        return read_solution(self._send(call))
+        started_at = self._clock.monotonic()
+        answer = read_solve(self._send(call))
+        if isinstance(answer, Solution):
+            return answer
+        polls = _rest_of(call, answer, started_at, self._clock.monotonic())
+        return poll(self._send, self._clock, polls)
 
     def submit_solve(
         self,
@@ -121,9 +150,14 @@ class Client:
         t: float | Sequence[float] | Array | None = None,
         version: str | None = None,
         diagnostics: bool = True,
+        priority: Priority = "normal",
+        idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> Job:
         """Start a solve in the background; arguments and exceptions as for `solve`.
+
+        A submission that was lost on its way is sent again, as a solve is: the key makes sure that
+        it starts one job all the same.
 
         Args:
             model: as for `solve`.
@@ -132,11 +166,16 @@ class Client:
             t: as for `solve`.
             version: as for `solve`.
             diagnostics: as for `solve`.
+            priority: as for `solve`.
+            idempotency_key: submissions of the same request under the same key are one job. Pass
+                one that outlives this process, the name of a file for instance, to find the job
+                again after a crash; None for a random one.
             timeout: seconds the submission may take, not the job.
 
         Raises:
-            ConnectionFailed: the connection broke. The job may or may not have been started; the
-                call is repeated only where it surely was not.
+            IdempotencyConflict: the key was used for another request.
+            ConnectionFailed: the connection broke in every attempt. The job may or may not have
+                been started; only with a key of your own can you tell, by calling again.
         """
         call = build_solve(
             "submit_solve",
@@ -147,12 +186,22 @@ class Client:
             version=version,
             diagnostics=diagnostics,
             timeout_s=timeout if timeout is not None else self._timeout_s,
+            tenant=self._tenant,
+            priority=priority,
+            idempotency_key=_draw_key() if idempotency_key is None else idempotency_key,
         )
-        return self.job(read_job(self._send(call)).id)
+        return self.job(read_job(self._send(call)).info.id)
 
     def job(self, job_id: str) -> Job:
         """A handle on a job submitted earlier, perhaps by another process; asks no server."""
-        return Job(job_id, self._send, self._clock, self._timeout_s)
+        return Job(
+            job_id,
+            send=self._send,
+            stream=self._stream,
+            clock=self._clock,
+            retry=self._retry,
+            timeout_s=self._timeout_s,
+        )
 
     def close(self) -> None:
         """Release the connections."""
@@ -180,12 +229,16 @@ class Client:
                     raise
             self._clock.sleep(delay_s)
 
+    def _stream(self, call: Call) -> Generator[Reply, None, None]:
+        return self._transport.stream(call)
+
 
 class AsyncClient:
     """A certisolve server, for asyncio: as `Client`, with `await`.
 
     Args:
         url: as for `Client`.
+        tenant: as for `Client`.
         timeout: as for `Client`.
         retry: as for `Client`.
         transport: as for `Client`.
@@ -196,11 +249,13 @@ class AsyncClient:
         self,
         url: str,
         *,
+        tenant: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT_S,
         retry: RetryPolicy | None = None,
         transport: AsyncTransport | None = None,
         clock: Clock | None = None,
     ) -> None:
+        self._tenant = check_tenant(tenant)
         self._timeout_s = check_timeout(timeout)
         self._retry = retry or RetryPolicy()
         self._transport = transport or _open_async_transport(url)
@@ -223,6 +278,8 @@ class AsyncClient:
         t: float | Sequence[float] | Array | None = None,
         version: str | None = None,
         diagnostics: bool = True,
+        priority: Priority = "normal",
+        idempotency_key: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - as `Client.solve`
     ) -> Solution:
         """As `Client.solve`."""
@@ -235,8 +292,16 @@ class AsyncClient:
             version=version,
             diagnostics=diagnostics,
             timeout_s=timeout if timeout is not None else self._timeout_s,
+            tenant=self._tenant,
+            priority=priority,
+            idempotency_key=idempotency_key,
         )
-        return read_solution(await self._send(call))
+        started_at = self._clock.monotonic()
+        answer = read_solve(await self._send(call))
+        if isinstance(answer, Solution):
+            return answer
+        polls = _rest_of(call, answer, started_at, self._clock.monotonic())
+        return await apoll(self._send, self._clock, polls)
 
     async def submit_solve(
         self,
@@ -247,6 +312,8 @@ class AsyncClient:
         t: float | Sequence[float] | Array | None = None,
         version: str | None = None,
         diagnostics: bool = True,
+        priority: Priority = "normal",
+        idempotency_key: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - as `Client.submit_solve`
     ) -> AsyncJob:
         """As `Client.submit_solve`."""
@@ -259,12 +326,22 @@ class AsyncClient:
             version=version,
             diagnostics=diagnostics,
             timeout_s=timeout if timeout is not None else self._timeout_s,
+            tenant=self._tenant,
+            priority=priority,
+            idempotency_key=_draw_key() if idempotency_key is None else idempotency_key,
         )
-        return self.job(read_job(await self._send(call)).id)
+        return self.job(read_job(await self._send(call)).info.id)
 
     def job(self, job_id: str) -> AsyncJob:
         """As `Client.job`; asks no server, so there is nothing to await."""
-        return AsyncJob(job_id, self._send, self._clock, self._timeout_s)
+        return AsyncJob(
+            job_id,
+            send=self._send,
+            stream=self._stream,
+            clock=self._clock,
+            retry=self._retry,
+            timeout_s=self._timeout_s,
+        )
 
     async def aclose(self) -> None:
         """As `Client.close`."""
@@ -291,6 +368,19 @@ class AsyncClient:
                 if delay_s is None:
                     raise
             await self._clock.asleep(delay_s)
+
+    def _stream(self, call: Call) -> AsyncGenerator[Reply, None]:
+        return self._transport.astream(call)
+
+
+def _draw_key() -> str:
+    return uuid.uuid4().hex
+
+
+def _rest_of(call: Call, job: JobInfo, started_at: float, now: float) -> Polls:
+    # A solve without a limit of its own is answered with a job once it outlasts the server's.
+    left_s = None if call.timeout_s is None else call.timeout_s - (now - started_at)
+    return Polls(job.id, left_s, call.timeout_s, now, exact=True)
 
 
 def _open_transport(url: str) -> Transport:

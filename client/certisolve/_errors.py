@@ -9,9 +9,10 @@ CertisolveError
 └── ServerError                 the server answered with a problem
     ├── InvalidRequest          the request can never succeed as it is
     ├── NotFound                no such model, version, job or path
+    ├── IdempotencyConflict     the key was used for another request
     ├── PayloadTooLarge         more bytes than the server takes
     ├── Overloaded              the queue is full; later may do
-    ├── Unavailable             loading, stopping or out of reach; later may do
+    ├── Unavailable             it, its model or its queue is out of reach; later may do
     ├── DeadlineExceeded        the server gave up at the caller's deadline
     ├── Cancelled               the job was cancelled
     └── InternalServerError     a defect of the server or the model
@@ -34,11 +35,6 @@ class CertisolveError(Exception):
 
     retryable: ClassVar[bool] = False
 
-    @property
-    def refused(self) -> bool:
-        """Whether the server certainly did not take the request, so that repeating is safe."""
-        return False
-
 
 class TransportError(CertisolveError):
     """No answer came."""
@@ -59,11 +55,6 @@ class ConnectionFailed(TransportError, ConnectionError):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-    @property
-    def refused(self) -> bool:
-        """Whether the request never left this machine."""
-        return not self.sent
 
 
 class RequestTimeout(TransportError, TimeoutError):
@@ -109,11 +100,6 @@ class ServerError(CertisolveError):
         label = " ".join(part for part in (self.code or str(self.status), self.field) if part)
         return f"[{label}] {self.detail}"
 
-    @property
-    def refused(self) -> bool:
-        """Whether the code says that the request was turned away at the door."""
-        return self.code in _REFUSALS
-
 
 class InvalidRequest(ServerError):
     """The request can never succeed as it is; `field` and `detail` say why."""
@@ -121,6 +107,10 @@ class InvalidRequest(ServerError):
 
 class NotFound(ServerError):
     """No such model, version, job or path."""
+
+
+class IdempotencyConflict(ServerError):
+    """The idempotency key was used for another request; draw a new key for a new request."""
 
 
 class PayloadTooLarge(ServerError):
@@ -134,7 +124,7 @@ class Overloaded(ServerError):
 
 
 class Unavailable(ServerError):
-    """The server or the model is starting, stopping or out of reach."""
+    """The server, its model or its queue is starting, stopping or out of reach."""
 
     retryable = True
 
@@ -148,7 +138,10 @@ class Cancelled(ServerError):
 
 
 class InternalServerError(ServerError):
-    """A defect of the server or of the model; its log has the cause."""
+    """A defect of the server or of the model; its log has the cause.
+
+    The code `dead_lettered` says that workers died whenever they ran the job.
+    """
 
 
 def from_problem(
@@ -173,8 +166,6 @@ def _by_status(status: int | None) -> type[ServerError]:
     return _BY_STATUS.get(status, fallback)
 
 
-_REFUSALS = frozenset({"queue_full", "model_not_ready", "shutting_down", "unavailable"})
-
 _BY_CODE: Mapping[str, type[ServerError]] = {
     "malformed_body": InvalidRequest,
     "unsupported_media_type": InvalidRequest,
@@ -194,13 +185,16 @@ _BY_CODE: Mapping[str, type[ServerError]] = {
     "unknown_version": NotFound,
     "unknown_job": NotFound,
     "not_found": NotFound,
+    "idempotency_conflict": IdempotencyConflict,
     "body_too_large": PayloadTooLarge,
     "queue_full": Overloaded,
+    "queue_unavailable": Unavailable,
     "model_not_ready": Unavailable,
     "shutting_down": Unavailable,
     "unavailable": Unavailable,
     "deadline_exceeded": DeadlineExceeded,
     "cancelled": Cancelled,
+    "dead_lettered": InternalServerError,
     "internal": InternalServerError,
 }
 

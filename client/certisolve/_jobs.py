@@ -1,13 +1,30 @@
 """Handles on work the server does in the background."""
 
+import contextlib
 import math
-from collections.abc import Awaitable, Callable
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
-from ._calls import Call, JobReply, Reply, build_cancel_job, build_job, read_job
+from ._calls import (
+    Call,
+    JobReply,
+    Reply,
+    build_cancel_job,
+    build_job,
+    build_watch_job,
+    read_job,
+)
 from ._clock import Clock
 from ._config import JOB_POLL_INTERVAL_S, JOB_POLL_S
-from ._errors import Cancelled, InvalidReply, RequestTimeout
-from ._results import JobStatus, Solution
+from ._errors import (
+    Cancelled,
+    CertisolveError,
+    ConnectionFailed,
+    InvalidReply,
+    RequestTimeout,
+)
+from ._results import JobInfo, JobStatus, Solution
+from ._retry import RetryPolicy
 
 
 class Job:
@@ -18,19 +35,68 @@ class Job:
     """
 
     def __init__(
-        self, job_id: str, send: Callable[[Call], Reply], clock: Clock, timeout_s: float | None
+        self,
+        job_id: str,
+        *,
+        send: Callable[[Call], Reply],
+        stream: Callable[[Call], Generator[Reply, None, None]],
+        clock: Clock,
+        retry: RetryPolicy,
+        timeout_s: float | None,
     ) -> None:
         self.id = job_id
         self._send = send
+        self._stream = stream
         self._clock = clock
+        self._retry = retry
         self._timeout_s = timeout_s
 
     def __repr__(self) -> str:
         return f"Job({self.id!r})"
 
+    def state(self) -> JobInfo:
+        """Where the job stands now: status, position in the queue, expected wait, progress.
+
+        Raises:
+            NotFound: no such job, or its result was forgotten after its time to live.
+        """
+        return read_job(self._send(build_job(self.id, 0.0, self._timeout_s))).info
+
     def status(self) -> JobStatus:
-        """Where the job stands now."""
-        return read_job(self._send(build_job(self.id, 0.0, self._timeout_s))).status
+        """The status alone of `state`."""
+        return self.state().status
+
+    def events(self) -> Generator[JobInfo, None, None]:
+        """Where the job stands: at once, then at each change, until it has ended.
+
+        A stream that breaks is opened again, as the client's RetryPolicy says; what did not change
+        meanwhile is not repeated. Leaving the loop early closes the stream. How a failed job
+        failed, and the solution of one that succeeded, are told by `wait`.
+
+        Example:
+            >>> for info in job.events():
+            ...     print(info.status, info.position, f"{info.progress:.0%}")
+
+        Raises:
+            NotFound: no such job, or its result was forgotten after its time to live.
+            ConnectionFailed: the stream broke, and so did each of the policy's attempts.
+            RequestTimeout: the server took the call and said nothing within the client's timeout.
+        """
+        watch = _Watch(self.id, self._retry, self._timeout_s)
+        while True:
+            try:
+                with contextlib.closing(self._stream(watch.next_call())) as replies:
+                    for reply in replies:
+                        if (info := watch.change(reply)) is not None:
+                            yield info
+                        if watch.ended:
+                            return
+                raise watch.cut_short()
+            except CertisolveError as error:
+                delay_s = watch.delay_after(error, random.random())
+                if delay_s is None:
+                    raise
+            self._clock.sleep(delay_s)
 
     def wait(self, timeout: float | None = None) -> Solution:
         """The solution, as soon as it is there.
@@ -42,22 +108,22 @@ class Job:
         Raises:
             RequestTimeout: the job had not ended in time; it goes on and can be waited for again.
             Cancelled: the job was cancelled.
+            NotFound: no such job, or its result was forgotten after its time to live.
             ServerError: the job failed; the class says how.
         """
-        polls = _Polls(self.id, timeout, self._timeout_s, self._clock.monotonic())
-        while True:
-            reply = read_job(self._send(polls.next_call(self._clock.monotonic())))
-            if reply.status.ended:
-                return _result(reply)
-            self._clock.sleep(polls.pause_s(reply, self._clock.monotonic()))
+        polls = Polls(self.id, timeout, self._timeout_s, self._clock.monotonic())
+        return poll(self._send, self._clock, polls)
 
     def cancel(self) -> JobStatus:
         """End the job; what the device is computing already is finished, unanswered.
 
         Returns:
             The status afterwards; `succeeded` or `failed` when the job had ended before.
+
+        Raises:
+            NotFound: no such job, or its result was forgotten after its time to live.
         """
-        return read_job(self._send(build_cancel_job(self.id, self._timeout_s))).status
+        return read_job(self._send(build_cancel_job(self.id, self._timeout_s))).info.status
 
 
 class AsyncJob:
@@ -70,53 +136,106 @@ class AsyncJob:
     def __init__(
         self,
         job_id: str,
+        *,
         send: Callable[[Call], Awaitable[Reply]],
+        stream: Callable[[Call], AsyncGenerator[Reply, None]],
         clock: Clock,
+        retry: RetryPolicy,
         timeout_s: float | None,
     ) -> None:
         self.id = job_id
         self._send = send
+        self._stream = stream
         self._clock = clock
+        self._retry = retry
         self._timeout_s = timeout_s
 
     def __repr__(self) -> str:
         return f"AsyncJob({self.id!r})"
 
+    async def state(self) -> JobInfo:
+        """As `Job.state`."""
+        return read_job(await self._send(build_job(self.id, 0.0, self._timeout_s))).info
+
     async def status(self) -> JobStatus:
         """As `Job.status`."""
-        return read_job(await self._send(build_job(self.id, 0.0, self._timeout_s))).status
+        return (await self.state()).status
+
+    async def events(self) -> AsyncGenerator[JobInfo, None]:
+        """As `Job.events`, for `async for`.
+
+        After an early end of the loop the event loop closes the stream when it next comes round;
+        `contextlib.aclosing` closes it there and then.
+        """
+        watch = _Watch(self.id, self._retry, self._timeout_s)
+        while True:
+            try:
+                async with contextlib.aclosing(self._stream(watch.next_call())) as replies:
+                    async for reply in replies:
+                        if (info := watch.change(reply)) is not None:
+                            yield info
+                        if watch.ended:
+                            return
+                raise watch.cut_short()
+            except CertisolveError as error:
+                delay_s = watch.delay_after(error, random.random())
+                if delay_s is None:
+                    raise
+            await self._clock.asleep(delay_s)
 
     async def wait(self, timeout: float | None = None) -> Solution:  # noqa: ASYNC109 - as `Job.wait`
         """As `Job.wait`."""
-        polls = _Polls(self.id, timeout, self._timeout_s, self._clock.monotonic())
-        while True:
-            reply = read_job(await self._send(polls.next_call(self._clock.monotonic())))
-            if reply.status.ended:
-                return _result(reply)
-            await self._clock.asleep(polls.pause_s(reply, self._clock.monotonic()))
+        polls = Polls(self.id, timeout, self._timeout_s, self._clock.monotonic())
+        return await apoll(self._send, self._clock, polls)
 
     async def cancel(self) -> JobStatus:
         """As `Job.cancel`."""
-        return read_job(await self._send(build_cancel_job(self.id, self._timeout_s))).status
+        return read_job(await self._send(build_cancel_job(self.id, self._timeout_s))).info.status
 
 
-class _Polls:
-    """The long polls of one wait."""
+class Polls:
+    """The long polls of one wait for a job.
+
+    Args:
+        job_id: of the job.
+        wait_s: seconds to wait for it, None for as long as it takes.
+        timeout_s: seconds that a poll may take beyond its wait; None for no limit.
+        now: seconds of the clock that `next_call` and `pause_s` are told, too.
+        exact: whether no poll may end later than `wait_s` from now, whatever the network does.
+    """
 
     def __init__(
-        self, job_id: str, wait_s: float | None, timeout_s: float | None, now: float
+        self,
+        job_id: str,
+        wait_s: float | None,
+        timeout_s: float | None,
+        now: float,
+        *,
+        exact: bool = False,
     ) -> None:
         self._job_id = job_id
-        self._timeout_s = timeout_s
+        self._timeout_s = math.inf if timeout_s is None else timeout_s
         self._waited_from = self._polled_at = now
         self._deadline = math.inf if wait_s is None else now + wait_s
+        self._exact = exact
 
     def next_call(self, now: float) -> Call:
-        self._polled_at = now
-        wait_s = max(0.0, min(JOB_POLL_S, self._deadline - now))
-        return build_job(self._job_id, wait_s, self._timeout_s)
+        """The next poll.
 
-    def pause_s(self, reply: JobReply, now: float) -> float:
+        Raises:
+            RequestTimeout: `exact` leaves it no time.
+        """
+        self._polled_at = now
+        left_s = max(0.0, self._deadline - now)
+        if self._exact and not left_s:
+            raise RequestTimeout(f"job {self._job_id}: no time is left to ask for it")
+        wait_s = min(JOB_POLL_S, left_s)
+        timeout_s = wait_s + self._timeout_s
+        if self._exact:
+            timeout_s = min(timeout_s, left_s)
+        return build_job(self._job_id, wait_s, None if timeout_s == math.inf else timeout_s)
+
+    def pause_s(self, info: JobInfo, now: float) -> float:
         """Seconds before the next poll; zero when the server did wait.
 
         Raises:
@@ -125,15 +244,73 @@ class _Polls:
         left_s = self._deadline - now
         if left_s <= 0:
             waited_s = now - self._waited_from
-            raise RequestTimeout(f"job {reply.id} is still {reply.status} after {waited_s:.1f} s")
+            raise RequestTimeout(f"job {info.id} is still {info.status} after {waited_s:.1f} s")
         return min(left_s, max(0.0, JOB_POLL_INTERVAL_S - (now - self._polled_at)))
 
 
+def poll(send: Callable[[Call], Reply], clock: Clock, polls: Polls) -> Solution:
+    """The solution of a job, as soon as it is there; raises as `Job.wait`."""
+    while True:
+        reply = read_job(send(polls.next_call(clock.monotonic())))
+        if reply.info.status.ended:
+            return _result(reply)
+        clock.sleep(polls.pause_s(reply.info, clock.monotonic()))
+
+
+async def apoll(send: Callable[[Call], Awaitable[Reply]], clock: Clock, polls: Polls) -> Solution:
+    """As `poll`."""
+    while True:
+        reply = read_job(await send(polls.next_call(clock.monotonic())))
+        if reply.info.status.ended:
+            return _result(reply)
+        await clock.asleep(polls.pause_s(reply.info, clock.monotonic()))
+
+
+class _Watch:
+    """The streams of one `events`, each going on where the last one broke."""
+
+    def __init__(self, job_id: str, retry: RetryPolicy, timeout_s: float | None) -> None:
+        self._call = build_watch_job(job_id, timeout_s)
+        self._retry = retry
+        self._last: JobInfo | None = None
+        self._heard = False
+        self._failed = 0
+
+    @property
+    def ended(self) -> bool:
+        return self._last is not None and self._last.status.ended
+
+    def next_call(self) -> Call:
+        self._heard = False
+        return self._call
+
+    def change(self, reply: Reply) -> JobInfo | None:
+        """What the reply says; None when it is what the last one said, as after a reconnection."""
+        info = read_job(reply).info
+        self._heard, self._failed = True, 0
+        if info == self._last:
+            return None
+        self._last = info
+        return info
+
+    def cut_short(self) -> ConnectionFailed:
+        return ConnectionFailed(f"job {self._call.job_id}: the stream ended before the job did")
+
+    def delay_after(self, error: CertisolveError, uniform: float) -> float | None:
+        """Seconds to wait before the next stream; None when `error` is final."""
+        if isinstance(error, RequestTimeout) and self._heard:
+            # It lasted as long as one stream may.
+            return 0.0
+        self._failed += 1
+        return self._retry.delay(self._failed, error, uniform=uniform)
+
+
 def _result(reply: JobReply) -> Solution:
+    info = reply.info
     if reply.solution is not None:
         return reply.solution
-    if reply.status is JobStatus.CANCELLED:
-        raise Cancelled("cancelled", f"job {reply.id} was cancelled")
+    if info.status is JobStatus.CANCELLED:
+        raise Cancelled("cancelled", f"job {info.id} was cancelled")
     if reply.problem is not None:
         raise reply.problem
-    raise InvalidReply(f"job {reply.id} {reply.status} without a result or a problem")
+    raise InvalidReply(f"job {info.id} {info.status} without a result or a problem")

@@ -25,6 +25,20 @@ class ModelRef(NamedTuple):
     digest: str
 
 
+class WorkerInfo(NamedTuple):
+    """A process of the server that owns one device.
+
+    Attributes:
+        name: unique among the workers of a queue.
+        device: `cpu`, `cuda:0`.
+        grpc: `host:port` of its own gRPC services; empty when it has none.
+    """
+
+    name: str
+    device: str
+    grpc: str
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """One version of one model on the server.
@@ -32,6 +46,7 @@ class ModelInfo:
     Attributes:
         ready: whether it is loaded and has passed its checks.
         manifest: what the model says about itself: inputs, validated resolutions, baseline.
+        workers: where it is loaded; empty when the server does not say.
     """
 
     name: str
@@ -39,6 +54,7 @@ class ModelInfo:
     digest: str
     ready: bool
     manifest: Manifest
+    workers: tuple[WorkerInfo, ...] = ()
 
 
 class Timings(NamedTuple):
@@ -143,3 +159,23 @@ class JobStatus(StrEnum):
     def ended(self) -> bool:
         """Whether the status is final."""
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """A job as the server last described it.
+
+    Attributes:
+        id: names the job on the server.
+        status: where it stands.
+        position: while queued, how many jobs go before it; None when it is not queued or the
+            server does not say.
+        expected_wait_s: while queued, seconds until it is likely to start; None when unknown.
+        progress: share of the work that is done, 0 to 1.
+    """
+
+    id: str
+    status: JobStatus
+    position: int | None = None
+    expected_wait_s: float | None = None
+    progress: float = 0.0

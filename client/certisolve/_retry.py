@@ -10,11 +10,10 @@ from ._errors import CertisolveError, ServerError
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """Exponential back-off with jitter, for calls that are safe to repeat.
+    """Exponential back-off with jitter.
 
-    A solve is a pure function of its request and may always be repeated. A submission would start
-    a second job, so it is repeated only when the first surely was not taken: no connection was
-    made, or the server said that it refused.
+    Every call is safe to repeat after a lost answer: a solve is a pure function of its request,
+    and a submission carries a key under which the server starts one job, however often it comes.
 
     Attributes:
         max_attempts: tries in all; 1 never repeats.
@@ -36,20 +35,15 @@ class RetryPolicy:
         if not 0 <= self.jitter <= 1:
             raise ValueError("jitter must lie in [0, 1]")
 
-    def delay(
-        self, attempt: int, error: CertisolveError, *, idempotent: bool, uniform: float
-    ) -> float | None:
+    def delay(self, attempt: int, error: CertisolveError, *, uniform: float) -> float | None:
         """Seconds to wait before the next attempt, or None to give up.
 
         Args:
             attempt: how many attempts have failed, the first is 1.
             error: how the last one failed.
-            idempotent: whether the call may be repeated even if the server did take it.
             uniform: a random number in [0, 1).
         """
         if attempt >= self.max_attempts or not error.retryable:
-            return None
-        if not (idempotent or error.refused):
             return None
         longest = min(self.max_delay_s, self.base_delay_s * 2.0 ** (attempt - 1))
         # Added rather than compared: all who were told "1 s" would otherwise return together.
@@ -74,8 +68,7 @@ class Attempts:
     def delay_after(self, error: CertisolveError, now: float, uniform: float) -> float | None:
         """Seconds to wait before `next_call`; None when `error` is final or time would be up."""
         self._failed += 1
-        idempotent = self._call.idempotent
-        delay_s = self._policy.delay(self._failed, error, idempotent=idempotent, uniform=uniform)
+        delay_s = self._policy.delay(self._failed, error, uniform=uniform)
         return None if delay_s is None or now + delay_s >= self._deadline else delay_s
 
 

@@ -1,6 +1,7 @@
 """The public API as a user's type checker sees it; checked by mypy --strict, never run."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import assert_type
 
 import numpy as np
@@ -14,15 +15,19 @@ from certisolve import (
     Client,
     Diagnostics,
     HttpTransport,
+    IdempotencyConflict,
     Job,
+    JobInfo,
     JobStatus,
     Manifest,
     MockTransport,
     ModelInfo,
     Overloaded,
+    Priority,
     Reply,
     RetryPolicy,
     Solution,
+    WorkerInfo,
 )
 from certisolve.grpc import GrpcTransport
 
@@ -58,10 +63,31 @@ def run_in_the_background() -> None:
     client.close()
 
 
+def follow_a_job() -> None:
+    urgent: Priority = "high"
+    with Client("http://host", tenant="team-7") as client:
+        assert_type(client.solve("m", {"u0": [1.0]}, priority="low"), Solution)
+        try:
+            job = client.submit_solve("m", {"u0": [1.0]}, priority=urgent, idempotency_key="k")
+        except IdempotencyConflict as error:
+            assert_type(error.status, int | None)
+            return
+        state = job.state()
+        assert_type(state, JobInfo)
+        assert_type(state.position, int | None)
+        assert_type(state.expected_wait_s, float | None)
+        assert_type(state.progress, float)
+        for info in job.events():
+            assert_type(info, JobInfo)
+        with contextlib.closing(job.events()) as events:
+            assert_type(next(events).status, JobStatus)
+
+
 def look_around() -> None:
     client = Client("http://host", transport=HttpTransport("http://host"))
     assert_type(client.models(), list[ModelInfo])
     assert_type(client.model("m", version="1").manifest, Manifest)
+    assert_type(client.model("m").workers, tuple[WorkerInfo, ...])
     try:
         client.models()
     except Overloaded as error:
@@ -74,6 +100,12 @@ async def solve_concurrently() -> None:
         job = await client.submit_solve("m", {"u0": [1.0]})
         assert_type(job, AsyncJob)
         assert_type(await job.wait(), Solution)
+        assert_type(await job.state(), JobInfo)
+        assert_type(await job.status(), JobStatus)
+        async for info in job.events():
+            assert_type(info.progress, float)
+        async with contextlib.aclosing(job.events()) as events:
+            assert_type(await anext(events), JobInfo)
         assert_type(await client.models(), list[ModelInfo])
 
 
@@ -81,6 +113,11 @@ def answer(call: Call) -> Reply:
     return Reply(call.tensors, {})
 
 
+def follow(call: Call) -> Iterator[Reply]:
+    yield Reply({}, {"id": call.job_id, "status": "queued"})
+
+
 def test_without_a_server() -> None:
+    Client("http://unused", transport=MockTransport(answer, events=follow))
     Client("http://unused", transport=MockTransport(answer))
     AsyncClient("http://unused", transport=MockTransport(answer))

@@ -40,12 +40,23 @@ class Blocking:
 
     def __getattr__(self, name):
         attribute = getattr(self._target, name)
+        if inspect.isasyncgenfunction(attribute):
+            return functools.partial(self._iterate, attribute)
         if not inspect.iscoroutinefunction(attribute):
             return attribute
         return functools.partial(self._call, attribute)
 
     def job(self, job_id):
         return Blocking(self._portal, self._target.job(job_id))
+
+    def _iterate(self, method, *args, **kwargs):
+        iterator = method(*args, **kwargs)
+        end = object()
+        try:
+            while (item := self._portal.call(anext, iterator, end)) is not end:
+                yield item
+        finally:
+            self._portal.call(iterator.aclose)
 
     def _call(self, method, *args, **kwargs):
         result = self._portal.call(functools.partial(method, *args, **kwargs))
@@ -113,10 +124,7 @@ def servers():
 def backend(servers):
     """The backend, with nothing scripted and nothing recorded."""
     backend, _ = servers
-    backend.requests.clear()
-    backend.refusals.clear()
-    backend.jobs.clear()
-    backend.released.clear()
+    backend.reset()
     yield backend
     backend.released.set()
 

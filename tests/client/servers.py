@@ -7,8 +7,9 @@ import contextlib
 import json
 import socket
 import threading
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio.to_thread
@@ -20,7 +21,7 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from certisolve.manifest import (
@@ -70,13 +71,16 @@ STATUS = {
     "unknown_version": (404, grpc.StatusCode.NOT_FOUND),
     "unknown_job": (404, grpc.StatusCode.NOT_FOUND),
     "not_found": (404, grpc.StatusCode.NOT_FOUND),
+    "idempotency_conflict": (409, grpc.StatusCode.ALREADY_EXISTS),
     "body_too_large": (413, grpc.StatusCode.RESOURCE_EXHAUSTED),
     "queue_full": (429, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    "queue_unavailable": (503, grpc.StatusCode.UNAVAILABLE),
     "model_not_ready": (503, grpc.StatusCode.UNAVAILABLE),
     "shutting_down": (503, grpc.StatusCode.UNAVAILABLE),
     "unavailable": (503, grpc.StatusCode.UNAVAILABLE),
     "deadline_exceeded": (504, grpc.StatusCode.DEADLINE_EXCEEDED),
     "cancelled": (499, grpc.StatusCode.CANCELLED),
+    "dead_lettered": (500, grpc.StatusCode.INTERNAL),
     "internal": (500, grpc.StatusCode.INTERNAL),
 }
 
@@ -132,35 +136,87 @@ class Solve:
     t: list[float] = field(default_factory=list)
     diagnostics: bool = True
     deadline_s: float | None = None
+    tenant: str | None = None
+    priority: str | None = None
+    idempotency_key: str | None = None
 
 
 @dataclass
 class BackgroundSolve:
-    """A job; it ends when the test says so."""
+    """A job; it moves on and ends when the test says so."""
 
     id: str
     request: Solve
     status: str = "queued"
+    position: int | None = 3
+    expected_wait_s: float | None = 1.5
+    progress: float = 0.0
     ended: threading.Event = field(default_factory=threading.Event)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def __post_init__(self) -> None:
+        self.history.append(self.body())
+
+    def move(self, status: str, progress: float = 0.0, position: int | None = None) -> None:
+        with self.changed:
+            self.status, self.progress, self.position = status, progress, position
+            self.expected_wait_s = None
+            self.history.append(self.body())
+            self.changed.notify_all()
 
     def end(self, status: str) -> None:
-        self.status = status
+        self.move(status, progress=float(status == "succeeded"))
         self.ended.set()
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "status": self.status,
+            "position": self.position,
+            "expected_wait_s": self.expected_wait_s,
+            "progress": self.progress,
+            "problem": Refused("internal").problem if self.status == "failed" else None,
+        }
+
+    def state_after(self, number: int, wait_s: float) -> dict[str, Any] | None:
+        """The state after `number` of them; None when it is not there within the wait."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: len(self.history) > number, wait_s):
+                return None
+            return self.history[number]
 
 
 class Backend:
     """Answers by the model's name: `double` computes, `problem-<code>` refuses, `stuck` waits.
 
+    `patient` outlasts what the server waits: a solve becomes a job, over HTTP.
+
     Attributes:
         requests: every solve and submission that arrived.
         refusals: problems to answer the next requests with, before anything else.
+        cuts: after how many events the next streams break; those after them do not.
+        num_streams: how many were opened.
+        closed_streams: counts those that ended, broke or were left.
     """
 
     def __init__(self) -> None:
         self.requests: list[Solve] = []
         self.refusals: list[Refused] = []
         self.jobs: dict[str, BackgroundSolve] = {}
+        self.keys: dict[str, BackgroundSolve] = {}
         self.released = threading.Event()
+        self.cuts: list[int] = []
+        self.num_streams = 0
+        self.closed_streams = threading.Semaphore(0)
+
+    def reset(self) -> None:
+        """Forget everything scripted and recorded."""
+        for recorded in (self.requests, self.refusals, self.jobs, self.keys, self.cuts):
+            recorded.clear()
+        self.released.clear()
+        self.num_streams = 0
+        self.closed_streams = threading.Semaphore(0)
 
     def solve(self, request: Solve) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         self._admit(request)
@@ -170,8 +226,12 @@ class Backend:
 
     def submit(self, request: Solve) -> BackgroundSolve:
         self._admit(request)
+        if request.idempotency_key in self.keys:
+            return self.keys[request.idempotency_key]
         job = BackgroundSolve(f"job-{len(self.jobs)}", request)
         self.jobs[job.id] = job
+        if request.idempotency_key is not None:
+            self.keys[request.idempotency_key] = job
         return job
 
     def job(self, job_id: str, wait_s: float) -> BackgroundSolve:
@@ -179,6 +239,27 @@ class Backend:
             raise Refused("unknown_job")
         self.jobs[job_id].ended.wait(wait_s)
         return self.jobs[job_id]
+
+    def watch(self, job_id: str) -> Iterator[dict[str, Any] | None]:
+        """States of a job as they come, None for a while without one; may break off."""
+        job = self.job(job_id, 0)
+        self.num_streams += 1
+        cut = self.cuts.pop(0) if self.cuts else None
+        number = len(job.history) - 1
+        try:
+            while True:
+                state = job.state_after(number, wait_s=0.02)
+                if state is None:
+                    yield None
+                    continue
+                yield state
+                if state["status"] in ("succeeded", "failed", "cancelled"):
+                    return
+                number += 1
+                if cut is not None and (cut := cut - 1) <= 0:
+                    raise StreamCut
+        finally:
+            self.closed_streams.release()
 
     def cancel(self, job_id: str) -> BackgroundSolve:
         job = self.job(job_id, 0)
@@ -193,7 +274,8 @@ class Backend:
             raise Refused("unknown_version")
         manifest = json.loads(MANIFEST.to_json()) | {"added_in_a_later_release": 1}
         identity = {"name": name, "version": MANIFEST.version, "digest": DIGEST}
-        return {**identity, "ready": True, "manifest": manifest}
+        workers = [{"name": "w1", "device": "cuda:0", "grpc": "10.0.0.1:9001"}]
+        return {**identity, "ready": True, "manifest": manifest, "workers": workers}
 
     def answer(self, request: Solve) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         u0 = request.tensors["u0"]
@@ -222,6 +304,10 @@ class Backend:
             raise Refused(request.model.removeprefix("problem-"), "inputs.u0")
 
 
+class StreamCut(Exception):
+    """The connection of a stream breaks."""
+
+
 # HTTP
 
 
@@ -237,10 +323,10 @@ def create_app(backend: Backend) -> Starlette:
 
     async def solve(request: Request) -> Response:
         parsed = _parse_solve(request, await request.body())
-        if request.headers.get("Prefer") == "respond-async":
+        if request.headers.get("Prefer") == "respond-async" or parsed.model == "patient":
             job = backend.submit(parsed)
             location = {"Location": f"/v1/jobs/{job.id}"}
-            return JSONResponse(_job_body(job), 202, headers=location)
+            return JSONResponse(job.body(), 202, headers=location)
         tensors, metadata = await anyio.to_thread.run_sync(backend.solve, parsed)
         return Response(encode_safetensors(tensors, metadata), media_type=SAFETENSORS)
 
@@ -249,13 +335,19 @@ def create_app(backend: Backend) -> Starlette:
         job_id = request.path_params["id"]
         job = await anyio.to_thread.run_sync(backend.job, job_id, wait_s)
         if job.status != "succeeded" or request.headers["Accept"] != SAFETENSORS:
-            return JSONResponse(_job_body(job))
+            return JSONResponse(job.body())
         tensors, metadata = backend.answer(job.request)
-        body = encode_safetensors(tensors, {**_job_body(job), "result": metadata})
+        body = encode_safetensors(tensors, {**job.body(), "result": metadata})
         return Response(body, media_type=SAFETENSORS)
 
+    async def events(request: Request) -> Response:
+        assert request.headers["Accept"] == "text/event-stream"
+        backend.job(request.path_params["id"], 0)
+        chunks = _events(backend, request.path_params["id"])
+        return StreamingResponse(chunks, media_type="text/event-stream")
+
     async def cancel(request: Request) -> Response:
-        return JSONResponse(_job_body(backend.cancel(request.path_params["id"])))
+        return JSONResponse(backend.cancel(request.path_params["id"]).body())
 
     async def refuse(request: Request, refused: Refused) -> Response:
         status = STATUS[refused.problem["code"]][0]
@@ -269,6 +361,7 @@ def create_app(backend: Backend) -> Starlette:
         Route("/v1/models/{model}", model),
         Route("/v1/models/{model}/solve", solve, methods=["POST"]),
         Route("/v1/jobs/{id}", get_job, methods=["GET"]),
+        Route("/v1/jobs/{id}/events", events),
         Route("/v1/jobs/{id}", cancel, methods=["DELETE"]),
     ]
     return Starlette(routes=routes, exception_handlers={Refused: refuse})  # type: ignore[dict-item]  # handlers are contravariant
@@ -306,12 +399,39 @@ def _parse_solve(request: Request, body: bytes) -> Solve:
         t=metadata.get("t", []),
         diagnostics=metadata.get("options", {}).get("diagnostics", True),
         deadline_s=None if deadline_ms is None else int(deadline_ms) / 1000,
+        **_terms(request.headers),
     )
 
 
-def _job_body(job: BackgroundSolve) -> dict[str, Any]:
-    problem = Refused("internal").problem if job.status == "failed" else None
-    return {"id": job.id, "status": job.status, "problem": problem}
+def _terms(headers) -> dict[str, str | None]:
+    return {
+        "tenant": headers.get("certisolve-tenant"),
+        "priority": headers.get("certisolve-priority"),
+        "idempotency_key": headers.get("idempotency-key"),
+    }
+
+
+async def _events(backend: Backend, job_id: str) -> AsyncIterator[bytes]:
+    """Every state as an event; in pieces, with comments, and with an event of a later release."""
+    yield b": welcome\n\nevent: of_next_year\ndata: {}\n\n"
+    states = backend.watch(job_id)
+    number = 0
+    try:
+        while True:
+            state = await anyio.to_thread.run_sync(next, states, {})
+            if state == {}:
+                return
+            if state is None:
+                yield b": still here\n\n"
+                continue
+            number += 1
+            ended = state["status"] not in ("queued", "running")
+            name = state["status"] if ended else "status"
+            event = f"id: {number}\nevent: {name}\ndata: {json.dumps(state)}\n\n".encode()
+            yield event[:40]
+            yield event[40:]
+    finally:
+        states.close()
 
 
 # gRPC
@@ -340,7 +460,8 @@ class Servicer(
 
     def SubmitSolve(self, request, context):
         with _refusing(context):
-            return self._job(self._backend.submit(_read_solve(request.request, None)))
+            solve = replace(_read_solve(request.request, context), deadline_s=None)
+            return self._job(self._backend.submit(solve))
 
     def GetJob(self, request, context):
         with _refusing(context):
@@ -350,12 +471,27 @@ class Servicer(
         with _refusing(context):
             return self._job(self._backend.cancel(request.id))
 
+    def WatchJob(self, request, context):
+        states = self._backend.watch(request.id)
+        job = self._backend.jobs.get(request.id)
+        try:
+            with _refusing(context), contextlib.closing(states):
+                for state in states:
+                    if not context.is_active():
+                        return
+                    if state is not None:
+                        yield self._message(job, state)
+        except StreamCut:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+
     def _job(self, job: BackgroundSolve) -> job_pb2.Job:
-        message = job_pb2.Job(id=job.id, status=job.status)
-        if job.status == "succeeded":
+        return self._message(job, job.body())
+
+    def _message(self, job: BackgroundSolve, state: dict[str, Any]) -> job_pb2.Job:
+        problem = state["problem"] and problem_pb2.Problem(**state["problem"])
+        message = job_pb2.Job(**(state | {"problem": problem}))
+        if state["status"] == "succeeded":
             message.result.CopyFrom(_solve_reply(*self._backend.answer(job.request)))
-        if job.status == "failed":
-            message.problem.CopyFrom(problem_pb2.Problem(**Refused("internal").problem))
         return message
 
 
@@ -401,7 +537,8 @@ def _read_solve(request, context) -> Solve:
         parameters=dict(request.parameters),
         t=list(request.t),
         diagnostics=options.diagnostics if options.HasField("diagnostics") else True,
-        deadline_s=None if context is None else context.time_remaining(),
+        deadline_s=context.time_remaining(),
+        **_terms(dict(context.invocation_metadata())),
     )
 
 
@@ -429,20 +566,26 @@ def _tensor(array) -> tensor_pb2.Tensor:
 def _model_message(body) -> model_pb2.ModelInfo:
     identity = model_pb2.ModelRef(**{k: body[k] for k in ("name", "version", "digest")})
     manifest = json.dumps(body["manifest"]).encode()
-    return model_pb2.ModelInfo(model=identity, ready=body["ready"], manifest_json=manifest)
+    workers = [model_pb2.WorkerRef(**worker) for worker in body["workers"]]
+    return model_pb2.ModelInfo(
+        model=identity, ready=body["ready"], manifest_json=manifest, workers=workers
+    )
 
 
 # Bytes by hand
 
 
 @contextlib.contextmanager
-def serve_bytes(*scripts):
+def serve_bytes(*scripts, requests=None):
     """A listener whose n-th connection reads one request, then runs the n-th script.
 
-    A script gets the connection and leaves it to be closed; yields the URL's `host:port`.
+    A script gets the connection and leaves it to be closed; yields the URL's `host:port`. The
+    requests are added to `requests`, a list, if there is one.
     """
     listener = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=_run_scripts, args=(listener, scripts))
+    thread = threading.Thread(
+        target=_run_scripts, args=(listener, scripts, [] if requests is None else requests)
+    )
     thread.start()
     try:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
@@ -453,14 +596,14 @@ def serve_bytes(*scripts):
         listener.close()
 
 
-def _run_scripts(listener, scripts) -> None:
+def _run_scripts(listener, scripts, requests) -> None:
     for script in scripts:
         try:
             connection, _ = listener.accept()
         except OSError:
             return
         with connection, contextlib.suppress(OSError):
-            connection.recv(1 << 16)
+            requests.append(connection.recv(1 << 16))
             script(connection)
 
 

@@ -10,6 +10,7 @@ from certisolve import (
     Cancelled,
     ConnectionFailed,
     DeadlineExceeded,
+    IdempotencyConflict,
     InternalServerError,
     InvalidRequest,
     JobStatus,
@@ -30,13 +31,16 @@ CLASSES = {
     "unknown_version": NotFound,
     "unknown_job": NotFound,
     "not_found": NotFound,
+    "idempotency_conflict": IdempotencyConflict,
     "body_too_large": PayloadTooLarge,
     "queue_full": Overloaded,
+    "queue_unavailable": Unavailable,
     "model_not_ready": Unavailable,
     "shutting_down": Unavailable,
     "unavailable": Unavailable,
     "deadline_exceeded": DeadlineExceeded,
     "cancelled": Cancelled,
+    "dead_lettered": InternalServerError,
     "internal": InternalServerError,
 }
 
@@ -115,6 +119,7 @@ def test_models_describe_themselves(client):
     assert listed == client.model("double") == client.model("double", version="2")
     assert (listed.name, listed.version, listed.digest) == ("double", "2", DIGEST)
     assert listed.ready
+    assert listed.workers == (("w1", "cuda:0", "10.0.0.1:9001"),)
     assert listed.manifest.resolutions[0].error == 0.01
 
 

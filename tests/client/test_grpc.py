@@ -131,7 +131,7 @@ def test_a_call_that_may_have_arrived_counts_as_sent(grpc_door, clock):
     ):
         client.submit_solve("m", {"u0": [1.0]})
     assert caught.value.sent
-    assert clock.naps == []
+    assert len(clock.naps) == 3
 
 
 def test_a_deadline_said_by_the_server_is_told_from_silence(grpc_door, servers, backend):

@@ -7,6 +7,7 @@ from certisolve import (
     Client,
     ConnectionFailed,
     DeadlineExceeded,
+    IdempotencyConflict,
     InternalServerError,
     InvalidReply,
     InvalidRequest,
@@ -25,6 +26,7 @@ LOST = ConnectionFailed("the connection broke")
 NEVER_SENT = ConnectionFailed("could not connect", sent=False)
 FULL = Overloaded("queue_full", "full", retry_after_s=2.0)
 LOADING = Unavailable("model_not_ready", "loading")
+NO_QUEUE = Unavailable("queue_unavailable", "Redis does not answer", retry_after_s=1.0)
 A_PROXYS_503 = Unavailable("", "Service Unavailable", status=503)
 STEADY = RetryPolicy(jitter=0.0)
 
@@ -48,8 +50,8 @@ def open_client(script, clock, **options):
     return Client("http://unused", transport=MockTransport(script), clock=clock, **options)
 
 
-def delay(error, *, attempt=1, idempotent=True, uniform=0.0, policy=STEADY):
-    return policy.delay(attempt, error, idempotent=idempotent, uniform=uniform)
+def delay(error, *, attempt=1, uniform=0.0, policy=STEADY):
+    return policy.delay(attempt, error, uniform=uniform)
 
 
 def test_pauses_double_up_to_the_longest():
@@ -73,23 +75,19 @@ def test_the_last_attempt_is_the_last():
     assert delay(LOST, attempt=4) is None
 
 
-@pytest.mark.parametrize("error", [LOST, NEVER_SENT, FULL, LOADING, A_PROXYS_503])
-def test_a_pure_call_is_repeated_when_waiting_may_help(error):
-    assert delay(error) is not None
-
-
 @pytest.mark.parametrize(
-    ("error", "repeated"),
+    "error",
     [
-        pytest.param(NEVER_SENT, True, id="never-sent"),
-        pytest.param(FULL, True, id="refused"),
-        pytest.param(LOADING, True, id="not-ready"),
-        pytest.param(LOST, False, id="connection-lost"),
-        pytest.param(A_PROXYS_503, False, id="a-proxy's-503"),
+        pytest.param(LOST, id="connection-lost"),
+        pytest.param(NEVER_SENT, id="never-sent"),
+        pytest.param(FULL, id="queue-full"),
+        pytest.param(LOADING, id="not-ready"),
+        pytest.param(NO_QUEUE, id="queue-out-of-reach"),
+        pytest.param(A_PROXYS_503, id="a-proxy's-503"),
     ],
 )
-def test_a_submission_is_repeated_only_if_it_surely_was_not_taken(error, repeated):
-    assert (delay(error, idempotent=False) is not None) == repeated
+def test_a_call_is_repeated_when_waiting_may_help(error):
+    assert delay(error) is not None
 
 
 @pytest.mark.parametrize(
@@ -97,6 +95,7 @@ def test_a_submission_is_repeated_only_if_it_surely_was_not_taken(error, repeate
     [
         InvalidRequest("wrong_shape", ""),
         NotFound("unknown_model", ""),
+        IdempotencyConflict("idempotency_conflict", ""),
         PayloadTooLarge("body_too_large", ""),
         DeadlineExceeded("deadline_exceeded", ""),
         Cancelled("cancelled", ""),
@@ -145,11 +144,22 @@ def test_without_a_limit_every_attempt_is_unlimited(clock):
     assert [call.timeout_s for call in script.calls] == [None, None, None]
 
 
-def test_a_lost_submission_is_not_sent_twice(clock):
-    script = Script(LOST)
-    with pytest.raises(ConnectionFailed):
-        open_client(script, clock).submit_solve("double", {"u0": [1.0]})
-    assert len(script.calls) == 1
+def test_a_lost_submission_is_repeated_under_the_same_key(clock):
+    script = Script(LOST, A_PROXYS_503)
+    open_client(script, clock).submit_solve("double", {"u0": [1.0]})
+    keys = [call.idempotency_key for call in script.calls]
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+    assert len(keys[0]) == 32
+
+
+def test_every_submission_draws_its_own_key(clock):
+    script = Script()
+    client = open_client(script, clock)
+    for _ in range(2):
+        client.submit_solve("double", {"u0": [1.0]})
+    first, second = script.calls
+    assert first.idempotency_key != second.idempotency_key
 
 
 def test_a_poll_over_a_broken_connection_is_repeated(clock):

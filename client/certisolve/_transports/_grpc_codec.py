@@ -80,8 +80,14 @@ def bind(channel: grpc.Channel | grpc.aio.Channel) -> Mapping[Operation, Method]
         "solve": Method(solver.Solve, _encode_solve, _decode_solve),
         "submit_solve": Method(jobs.SubmitSolve, _encode_submit_solve, _decode_job),
         "job": Method(jobs.GetJob, _encode_job, _decode_job),
+        "watch_job": Method(jobs.WatchJob, _encode_watch_job, _decode_job),
         "cancel_job": Method(jobs.CancelJob, _encode_cancel_job, _decode_job),
     }
+
+
+def metadata(call: Call) -> tuple[tuple[str, str], ...] | None:
+    """What travels beside the message; None for nothing."""
+    return tuple(call.terms.items()) or None
 
 
 def map_grpc_error(error: Any, call: Call) -> CertisolveError:
@@ -98,7 +104,7 @@ def map_grpc_error(error: Any, call: Call) -> CertisolveError:
         return read_problem(problem, status)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return RequestTimeout(f"{call.operation}: no answer within {call.timeout_s:g} s")
-    if code is grpc.StatusCode.UNAVAILABLE:
+    if _is_broken(code, text, call):
         sent = not text.startswith(_NEVER_SENT)
         return ConnectionFailed(f"{call.operation}: {text}", sent=sent)
     if text.startswith("Exception deserializing"):
@@ -106,6 +112,12 @@ def map_grpc_error(error: Any, call: Call) -> CertisolveError:
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
         return from_problem("body_too_large", text, status=413)
     return from_problem("", f"gRPC {code.name}: {text}", status=status)
+
+
+def _is_broken(code: grpc.StatusCode, text: str, call: Call) -> bool:
+    # Servers and proxies that stop cancel their streams, or reset them.
+    cut = code is grpc.StatusCode.CANCELLED or text.startswith("Received RST_STREAM")
+    return code is grpc.StatusCode.UNAVAILABLE or (call.operation == "watch_job" and cut)
 
 
 #: How the library words a failure before anything was sent.
@@ -185,6 +197,10 @@ def _encode_job(call: Call) -> job_pb2.GetJobRequest:
     return job_pb2.GetJobRequest(id=call.job_id, wait_s=call.wait_s)
 
 
+def _encode_watch_job(call: Call) -> job_pb2.WatchJobRequest:
+    return job_pb2.WatchJobRequest(id=call.job_id)
+
+
 def _encode_cancel_job(call: Call) -> job_pb2.CancelJobRequest:
     return job_pb2.CancelJobRequest(id=call.job_id)
 
@@ -206,7 +222,13 @@ def _decode_solve(message: solve_pb2.SolveReply) -> Reply:
 
 
 def _decode_job(message: job_pb2.Job) -> Reply:
-    body: dict[str, Any] = {"id": message.id, "status": message.status}
+    body: dict[str, Any] = {
+        "id": message.id,
+        "status": message.status,
+        "position": message.position if message.HasField("position") else None,
+        "expected_wait_s": message.expected_wait_s if message.HasField("expected_wait_s") else None,
+        "progress": message.progress,
+    }
     if message.HasField("problem"):
         body["problem"] = _problem_body(message.problem)
     if not message.HasField("result"):
@@ -255,8 +277,12 @@ def _diagnostics_body(message: solve_pb2.SolveReply) -> dict[str, Any] | None:
 
 
 def _model_body(info: model_pb2.ModelInfo) -> dict[str, Any]:
-    manifest = json.loads(info.manifest_json)
-    return {**_model_ref(info.model), "ready": info.ready, "manifest": manifest}
+    return {
+        **_model_ref(info.model),
+        "ready": info.ready,
+        "manifest": json.loads(info.manifest_json),
+        "workers": [{"name": w.name, "device": w.device, "grpc": w.grpc} for w in info.workers],
+    }
 
 
 def _model_ref(model: model_pb2.ModelRef) -> dict[str, str]:

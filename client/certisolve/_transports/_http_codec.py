@@ -20,8 +20,15 @@ from certisolve._errors import (
 )
 from certisolve.wire import SAFETENSORS, WireError, decode_safetensors, encode_safetensors
 
+from ._sse import Event, EventParser
+
 # Fields of floats hardly compress; asking for gzip would only cost time.
 _HEADERS = {"User-Agent": "certisolve-python", "Accept-Encoding": "identity"}
+_EVENT_STREAM = "text/event-stream"
+#: How a stream is ended in favour of a new one.
+STREAM_IS_OLD = "the time of the stream is up"
+#: Events that say where a job stands; others are of a later release.
+_JOB_EVENTS = frozenset({"status", "succeeded", "failed", "cancelled"})
 #: Characters of a foreign error page that are worth repeating.
 _EXCERPT = 200
 
@@ -59,10 +66,8 @@ class Answer:
     """Collects a response's body while the call's time lasts, and reads it."""
 
     def __init__(self, call: Call) -> None:
-        self._call = call
+        self._limit = _TimeLimit(call)
         self._chunks: list[bytes] = []
-        total_s = math.inf if call.timeout_s is None else call.timeout_s
-        self._deadline = time.monotonic() + total_s
 
     def add(self, chunk: bytes) -> None:
         """Append `chunk`.
@@ -71,9 +76,7 @@ class Answer:
             RequestTimeout: the server sends so slowly that the call's time is up.
         """
         self._chunks.append(chunk)
-        # httpx bounds the wait for each chunk, not for all of them.
-        if time.monotonic() > self._deadline:
-            raise timed_out("the server sends too slowly", self._call)
+        self._limit.check("the server sends too slowly")
 
     def read(self, response: httpx.Response) -> Reply:
         """The reply in a complete response.
@@ -94,6 +97,54 @@ class Answer:
             return Reply({}, _decode_object(body))
         except (WireError, ValueError) as error:
             raise InvalidReply(f"the reply is not certisolve's: {error}") from error
+
+
+class EventAnswers:
+    """Reads a job's events as they arrive, while the call's time lasts."""
+
+    def __init__(self, call: Call) -> None:
+        self._limit = _TimeLimit(call)
+        self._parser = EventParser()
+
+    def add(self, chunk: bytes) -> Iterator[Reply]:
+        """The replies that `chunk` completes.
+
+        Raises:
+            ServerError: the server says why it cannot go on.
+            RequestTimeout: the call's time is up.
+            InvalidReply: an event is not certisolve's.
+        """
+        for event in self._parser.feed(chunk):
+            if event.name == "problem":
+                raise read_problem(_decode_event(event))
+            if event.name in _JOB_EVENTS:
+                yield Reply({}, _decode_event(event))
+        self._limit.check(STREAM_IS_OLD)
+
+
+def is_event_stream(response: httpx.Response) -> bool:
+    """Whether `EventAnswers` reads the response; if not, an `Answer` tells what is wrong."""
+    content_type: str = response.headers.get("Content-Type", "")
+    return response.status_code == 200 and content_type.startswith(_EVENT_STREAM)
+
+
+def not_events(reply: Reply) -> InvalidReply:
+    """The exception for a reply where events were expected."""
+    return InvalidReply(f"the reply is not certisolve's: events expected, got {sorted(reply.body)}")
+
+
+class _TimeLimit:
+    """The end of a call's time, asked for when data arrives."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        total_s = math.inf if call.timeout_s is None else call.timeout_s
+        self._deadline = time.monotonic() + total_s
+
+    def check(self, text: str) -> None:
+        # httpx bounds the wait for each chunk, not for all of them.
+        if time.monotonic() > self._deadline:
+            raise timed_out(text, self._call)
 
 
 @contextlib.contextmanager
@@ -158,14 +209,17 @@ def _route(call: Call) -> tuple[str, str, dict[str, str]]:
             query = f"?version={quote(call.version, safe='')}" if call.version else ""
             return "GET", _model_path(call) + query, {"Accept": "application/json"}
         case "solve":
-            return "POST", _model_path(call) + "/solve", {"Accept": SAFETENSORS} | _deadline(call)
+            headers = {"Accept": SAFETENSORS} | call.terms | _deadline(call)
+            return "POST", _model_path(call) + "/solve", headers
         case "submit_solve":
             # No deadline: the time left is the submission's, not the job's.
-            headers = {"Accept": SAFETENSORS, "Prefer": "respond-async"}
+            headers = {"Accept": SAFETENSORS, "Prefer": "respond-async"} | call.terms
             return "POST", _model_path(call) + "/solve", headers
         case "job":
             query = f"?wait_s={call.wait_s:.3f}" if call.wait_s else ""
             return "GET", _job_path(call) + query, {"Accept": SAFETENSORS}
+        case "watch_job":
+            return "GET", _job_path(call) + "/events", {"Accept": _EVENT_STREAM}
         case "cancel_job":
             return "DELETE", _job_path(call), {"Accept": "application/json"}
 
@@ -199,6 +253,13 @@ def _decode_object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise WireError("", f"expected a JSON object, got {type(value).__name__}")
     return value
+
+
+def _decode_event(event: Event) -> dict[str, Any]:
+    try:
+        return _decode_object(event.data.encode())
+    except ValueError as error:
+        raise InvalidReply(f"the event {event.name!r} is not certisolve's: {error}") from error
 
 
 def _decode_problem(response: httpx.Response, body: bytes) -> ServerError:

@@ -1,8 +1,11 @@
 """The seam between the clients and the network."""
 
 from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Generator
 
 from certisolve._calls import Call, Reply
+
+_NO_STREAMS = "this transport carries no streams; override"
 
 
 class Transport(ABC):
@@ -18,6 +21,20 @@ class Transport(ABC):
             InvalidReply: the answer makes no sense.
         """
 
+    def stream(self, call: Call) -> Generator[Reply, None, None]:
+        """The answers to `call`, a `watch_job`, as they come, for at most `call.timeout_s`.
+
+        Closing the generator ends the stream. A transport without streams need not override this.
+
+        Raises:
+            ServerError: the server answered with a problem.
+            ConnectionFailed: the stream could not be opened, or it broke.
+            RequestTimeout: it has lasted for `call.timeout_s`.
+            InvalidReply: an answer makes no sense.
+            NotImplementedError: the transport carries no streams.
+        """
+        raise NotImplementedError(f"{_NO_STREAMS} stream")
+
     def close(self) -> None:
         """Release the connections; the transport cannot be used afterwards."""
         return
@@ -29,6 +46,10 @@ class AsyncTransport(ABC):
     @abstractmethod
     async def asend(self, call: Call) -> Reply:
         """As `Transport.send`."""
+
+    def astream(self, call: Call) -> AsyncGenerator[Reply, None]:
+        """As `Transport.stream`."""
+        raise NotImplementedError(f"{_NO_STREAMS} astream")
 
     async def aclose(self) -> None:
         """As `Transport.close`."""

@@ -1,6 +1,6 @@
 """certisolve.v1 over gRPC; needs the extra `grpc`, so the clients import it only when asked to."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from urllib.parse import urlsplit
 
 from certisolve._calls import Call, Operation, Reply
@@ -12,7 +12,7 @@ from .base import AsyncTransport, Transport
 try:
     import grpc
 
-    from ._grpc_codec import CHANNEL_OPTIONS, Method, bind, map_grpc_error
+    from ._grpc_codec import CHANNEL_OPTIONS, Method, bind, map_grpc_error, metadata
 except ImportError as error:
     raise MissingDependency("gRPC needs more packages: pip install 'certisolve[grpc]'") from error
 
@@ -44,10 +44,23 @@ class GrpcTransport(Transport):
         method = self._methods[call.operation]
         request = method.encode(call)
         try:
-            message = method.invoke(request, timeout=call.timeout_s)
+            message = method.invoke(request, timeout=call.timeout_s, metadata=metadata(call))
         except grpc.RpcError as error:
             raise map_grpc_error(error, call) from error
         return method.read(message)
+
+    def stream(self, call: Call) -> Generator[Reply, None, None]:
+        if self._closed:
+            raise RuntimeError(_CLOSED)
+        method = self._methods[call.operation]
+        messages = method.invoke(method.encode(call), timeout=call.timeout_s)
+        try:
+            for message in messages:
+                yield method.read(message)
+        except grpc.RpcError as error:
+            raise map_grpc_error(error, call) from error
+        finally:
+            messages.cancel()
 
     def close(self) -> None:
         self._closed = True
@@ -65,24 +78,38 @@ class AsyncGrpcTransport(AsyncTransport):
         self._closed = False
 
     async def asend(self, call: Call) -> Reply:
+        method = self._method(call)
+        request = method.encode(call)
+        try:
+            message = await method.invoke(request, timeout=call.timeout_s, metadata=metadata(call))
+        except grpc.RpcError as error:
+            raise map_grpc_error(error, call) from error
+        return method.read(message)
+
+    async def astream(self, call: Call) -> AsyncGenerator[Reply, None]:
+        method = self._method(call)
+        messages = method.invoke(method.encode(call), timeout=call.timeout_s)
+        try:
+            async for message in messages:
+                yield method.read(message)
+        except grpc.RpcError as error:
+            raise map_grpc_error(error, call) from error
+        finally:
+            messages.cancel()
+
+    async def aclose(self) -> None:
+        self._closed = True
+        if self._channel is not None:
+            await self._channel.close(None)
+
+    def _method(self, call: Call) -> Method:
         if self._closed:
             raise RuntimeError(_CLOSED)
         if self._channel is None:
             # Not in __init__: a channel binds itself to the loop that is running.
             self._channel = self._open()
             self._methods = bind(self._channel)
-        method = self._methods[call.operation]
-        request = method.encode(call)
-        try:
-            message = await method.invoke(request, timeout=call.timeout_s)
-        except grpc.RpcError as error:
-            raise map_grpc_error(error, call) from error
-        return method.read(message)
-
-    async def aclose(self) -> None:
-        self._closed = True
-        if self._channel is not None:
-            await self._channel.close(None)
+        return self._methods[call.operation]
 
     def _open(self) -> grpc.aio.Channel:
         if not self._secure:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 
 import httpx
 
@@ -11,7 +11,16 @@ from certisolve._calls import Call, Reply
 from certisolve._config import CONNECT_TIMEOUT_S, MAX_CONNECTIONS
 from certisolve._errors import RequestTimeout
 
-from ._http_codec import Answer, HttpCodec, map_httpx_errors, timed_out
+from ._http_codec import (
+    STREAM_IS_OLD,
+    Answer,
+    EventAnswers,
+    HttpCodec,
+    is_event_stream,
+    map_httpx_errors,
+    not_events,
+    timed_out,
+)
 from .base import AsyncTransport, Transport
 
 _LIMITS = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
@@ -39,17 +48,22 @@ class HttpTransport(Transport):
 
     def send(self, call: Call) -> Reply:
         answer = Answer(call)
-        with map_httpx_errors(call):
-            response = self._client.send(self._codec.request(call), stream=True)
-            try:
-                for chunk in response.iter_bytes():
-                    answer.add(chunk)
-            finally:
-                response.close()
-        return answer.read(response)
+        with map_httpx_errors(call), contextlib.closing(self._request(call)) as response:
+            return _read(response, answer)
+
+    def stream(self, call: Call) -> Generator[Reply, None, None]:
+        events = EventAnswers(call)
+        with map_httpx_errors(call), contextlib.closing(self._request(call)) as response:
+            if not is_event_stream(response):
+                raise not_events(_read(response, Answer(call)))
+            for chunk in response.iter_bytes():
+                yield from events.add(chunk)
 
     def close(self) -> None:
         self._client.close()
+
+    def _request(self, call: Call) -> httpx.Response:
+        return self._client.send(self._codec.request(call), stream=True)
 
 
 class AsyncHttpTransport(AsyncTransport):
@@ -74,6 +88,25 @@ class AsyncHttpTransport(AsyncTransport):
         except TimeoutError as error:
             raise timed_out("the caller's time is up", call) from error
 
+    async def astream(self, call: Call) -> AsyncGenerator[Reply, None]:
+        events, limit = EventAnswers(call), _Limit(call)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(map_httpx_errors(call))
+            async with limit.running():
+                client = await stack.enter_async_context(self._clients.take())
+                response = await client.send(self._codec.request(call), stream=True)
+                stack.push_async_callback(response.aclose)
+                if not is_event_stream(response):
+                    raise not_events(await _aread(response, Answer(call)))
+            chunks = response.aiter_bytes()
+            while True:
+                async with limit.running():
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    return
+                for reply in events.add(chunk):
+                    yield reply
+
     async def aclose(self) -> None:
         await self._clients.aclose()
 
@@ -82,11 +115,31 @@ class AsyncHttpTransport(AsyncTransport):
         with map_httpx_errors(call):
             response = await client.send(self._codec.request(call), stream=True)
             try:
-                async for chunk in response.aiter_bytes():
-                    answer.add(chunk)
+                return await _aread(response, answer)
             finally:
                 await response.aclose()
-        return answer.read(response)
+
+
+class _Limit:
+    """The end of a stream's time; does not run while the caller holds a reply.
+
+    An `asyncio.timeout` around a whole generator would cancel whoever reads it, at any point.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        loop = asyncio.get_running_loop()
+        self._deadline = None if call.timeout_s is None else loop.time() + call.timeout_s
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                yield
+        except RequestTimeout:
+            raise
+        except TimeoutError as error:
+            raise timed_out(STREAM_IS_OLD, self._call) from error
 
 
 class _AsyncClients:
@@ -130,6 +183,18 @@ class _AsyncClients:
         client = httpx.AsyncClient(limits=limits, verify=self._trust)
         self._all.append(client)
         return client
+
+
+def _read(response: httpx.Response, answer: Answer) -> Reply:
+    for chunk in response.iter_bytes():
+        answer.add(chunk)
+    return answer.read(response)
+
+
+async def _aread(response: httpx.Response, answer: Answer) -> Reply:
+    async for chunk in response.aiter_bytes():
+        answer.add(chunk)
+    return answer.read(response)
 
 
 def _trust(url: str) -> ssl.SSLContext:
