@@ -42,7 +42,7 @@ class ModelEntry:
 
 
 class Catalog:
-    """Entries by name and version; the newest version answers when none is asked for.
+    """Entries by name and version; the newest that is ready answers when none is asked for.
 
     What was listed once is recalled by its digest afterwards, so that results stay readable while
     a fleet moves on to other artifacts.
@@ -74,7 +74,7 @@ class Catalog:
         self._forget_retired()
 
     def find(self, name: str, version: str | None = None) -> ModelEntry:
-        """The entry of that name and version, or of the newest version.
+        """The entry of that name and version, or of the newest version that is ready.
 
         Raises:
             UnknownModel: no such name.
@@ -84,8 +84,7 @@ class Catalog:
         if not versions:
             known = ", ".join(sorted(self._versions)) or "none"
             raise UnknownModel(f"no model {name!r}; this server has: {known}", field="model")
-        newest = next(reversed(versions))
-        entry = versions.get(newest if version is None else version)
+        entry = _newest(versions) if version is None else versions.get(version)
         if entry is None:
             raise UnknownVersion(
                 f"no version {version!r} of {name}; there is: {', '.join(versions)}",
@@ -124,6 +123,14 @@ class Catalog:
 
 def _prevalence(entry: ModelEntry) -> tuple[bool, int, str]:
     return entry.ready, len(entry.workers) if entry.ready else 0, entry.artifact.digest
+
+
+def _newest(versions: dict[str, ModelEntry]) -> ModelEntry:
+    # A version that is still on its way to the workers must not turn requests away.
+    newest = next(reversed(versions.values()))
+    if newest.ready:
+        return newest
+    return next((entry for entry in reversed(versions.values()) if entry.ready), newest)
 
 
 def _in_order(versions: dict[str, ModelEntry]) -> dict[str, ModelEntry]:

@@ -108,9 +108,14 @@ class DataPlane:
         return self._broker.fault
 
     def ready(self) -> bool:
-        """Whether every model that can be loaded has been, and the queue is within reach."""
-        entries = [entry for entry in self._catalog if entry.fault is None]
-        return self.fault() is None and bool(entries) and all(entry.ready for entry in entries)
+        """Whether requests are served: the queue is in reach, every model that can be is loaded.
+
+        Of a fleet, whose workers come and go, one model that is loaded is enough.
+        """
+        hopeful = [entry for entry in self._catalog if entry.fault is None]
+        loaded = [entry for entry in hopeful if entry.ready]
+        complete = len(loaded) == len(hopeful) or any(entry.workers for entry in loaded)
+        return self.fault() is None and bool(loaded) and complete
 
     async def metrics(self) -> bytes:
         """The Prometheus text of this process; without the queue's depth when out of its reach."""
@@ -255,7 +260,7 @@ class DataPlane:
     def _admit(self, request: SolveRequest, traceparent: str) -> SolveJob:
         entry = self._catalog.find(request.model, request.version)
         if not entry.ready:
-            reason = entry.fault or "it is still loading"
+            reason = entry.fault or "no worker has loaded it yet"
             raise ModelNotReady(
                 f"{request.model}: {reason}", retry_after_s=None if entry.fault else 1.0
             )

@@ -1,4 +1,4 @@
-"""The newest version answers unless another is asked for."""
+"""The newest version that is ready answers unless another is asked for."""
 
 from itertools import permutations
 
@@ -53,6 +53,16 @@ def test_versions_are_ordered_as_people_number(known, newest):
 def test_a_version_asked_for_is_the_version_given():
     made = catalog(("m", "1"), ("m", "2"))
     assert made.find("m", "1").artifact.key == ("m", "1", "00")
+
+
+def test_a_version_that_is_not_ready_yet_turns_nobody_away():
+    made = catalog(("m", "3"))
+    for version in ("1", "2"):
+        made.put(entry("m", version, ready=True))
+    assert made.find("m").artifact.key.version == "2"
+    assert made.find("m", "3").artifact.key.version == "3"
+    made.put(entry("m", "3", ready=True))
+    assert made.find("m").artifact.key.version == "3"
 
 
 def test_an_entry_put_again_replaces_the_one_of_its_version():

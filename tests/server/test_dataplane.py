@@ -9,7 +9,7 @@ import pytest
 
 from certisolve_server.broker import MemoryBroker
 from certisolve_server.broker.base import Bounds
-from certisolve_server.catalog import Catalog, ModelEntry
+from certisolve_server.catalog import Catalog, ModelEntry, WorkerRef
 from certisolve_server.dataplane import JobView
 from certisolve_server.errors import (
     BodyTooLarge,
@@ -118,7 +118,7 @@ REFUSALS = {
     "unknown model": (request(model="nope"), UnknownModel, "'nope'"),
     "too large": (request(np.zeros(32, np.float32)), BodyTooLarge, "at most 100"),
     "too late": (request(deadline=1.0), DeadlineExceeded, "on arrival"),
-    "loading": (request(model="late"), ModelNotReady, "still loading"),
+    "loading": (request(model="late"), ModelNotReady, "no worker has loaded it yet"),
     "refused at load": (request(model="bad"), ModelNotReady, "no program"),
 }
 
@@ -358,6 +358,16 @@ async def test_ready_is_a_server_whose_models_are_loaded_and_whose_queue_is_in_r
     plane.catalog.put(ModelEntry(Artifact(field_manifest("bad"), "b", "/"), fault="refused"))
     assert plane.dataplane.ready()
     plane.catalog.put(ModelEntry(Artifact(field_manifest("late"), "l", "/")))
+    assert not plane.dataplane.ready()
+
+
+async def test_a_fleet_is_ready_while_it_loads_more():
+    plane, worker = Plane(), WorkerRef("w", "cpu", "127.0.0.1:9000")
+    served = ModelEntry(ARTIFACT, ready=True, workers=(worker,))
+    loading = ModelEntry(Artifact(field_manifest("late"), "l", "/"))
+    plane.catalog.replace([served, loading])
+    assert plane.dataplane.ready()
+    plane.catalog.replace([loading])
     assert not plane.dataplane.ready()
     plane.catalog.replace([])
     assert not plane.dataplane.ready()
