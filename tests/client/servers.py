@@ -195,6 +195,7 @@ class Backend:
     Attributes:
         requests: every solve and submission that arrived.
         refusals: problems to answer the next requests with, before anything else.
+        ends_jobs: whether a job ends as soon as it is watched.
         cuts: after how many events the next streams break; those after them do not.
         num_streams: how many were opened.
         closed_streams: counts those that ended, broke or were left.
@@ -206,6 +207,7 @@ class Backend:
         self.jobs: dict[str, BackgroundSolve] = {}
         self.keys: dict[str, BackgroundSolve] = {}
         self.released = threading.Event()
+        self.ends_jobs = False
         self.cuts: list[int] = []
         self.num_streams = 0
         self.closed_streams = threading.Semaphore(0)
@@ -215,6 +217,7 @@ class Backend:
         for recorded in (self.requests, self.refusals, self.jobs, self.keys, self.cuts):
             recorded.clear()
         self.released.clear()
+        self.ends_jobs = False
         self.num_streams = 0
         self.closed_streams = threading.Semaphore(0)
 
@@ -246,6 +249,8 @@ class Backend:
         self.num_streams += 1
         cut = self.cuts.pop(0) if self.cuts else None
         number = len(job.history) - 1
+        if self.ends_jobs:
+            job.end("succeeded")
         try:
             while True:
                 state = job.state_after(number, wait_s=0.02)

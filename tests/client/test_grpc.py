@@ -1,6 +1,7 @@
 """What only gRPC can do to a client."""
 
 import contextlib
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -22,7 +23,7 @@ from certisolve import (
     ServerError,
 )
 from certisolve.grpc import GrpcTransport
-from certisolve.v1 import solve_pb2, tensor_pb2
+from certisolve.v1 import job_pb2, solve_pb2, tensor_pb2
 
 ONCE = RetryPolicy(max_attempts=1)
 
@@ -132,6 +133,51 @@ def test_a_call_that_may_have_arrived_counts_as_sent(grpc_door, clock):
         client.submit_solve("m", {"u0": [1.0]})
     assert caught.value.sent
     assert len(clock.naps) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("UNAVAILABLE", "Socket closed", id="connection-lost"),
+        pytest.param("CANCELLED", "CANCELLED", id="server-stops"),
+        pytest.param("INTERNAL", "Received RST_STREAM with error code 2", id="proxy-resets"),
+    ],
+)
+def test_a_stream_that_is_cut_is_a_broken_connection(grpc_door, name, text):
+    def behave(request, context):
+        context.abort(grpc.StatusCode[name], text)
+
+    with open_on(grpc_door, behave) as client, pytest.raises(ConnectionFailed):
+        next(client.job("j").events())
+
+
+def test_a_stream_that_ends_before_the_job_is_opened_again(grpc_door, clock):
+    states = iter(["queued", "queued", "succeeded"])
+
+    def behave(request, context):
+        return job_pb2.Job(id="j", status=next(states)).SerializeToString()
+
+    with open_on(grpc_door, behave, clock=clock, retry=RetryPolicy()) as client:
+        assert [info.status for info in client.job("j").events()] == ["queued", "succeeded"]
+    assert len(clock.naps) == 2
+
+
+def test_a_server_that_takes_the_call_and_stays_silent_is_noticed(grpc_door):
+    done = threading.Event()
+
+    def behave(request, context):
+        done.wait(5)
+        return b""
+
+    with open_on(grpc_door, behave, timeout=0.1) as client:
+        with pytest.raises(RequestTimeout):
+            next(client.job("j").events())
+        done.set()
+
+
+def test_a_message_that_is_no_job_ends_the_events(grpc_door):
+    with open_on(grpc_door, lambda *_: b"\xff\xff") as client, pytest.raises(InvalidReply):
+        next(client.job("j").events())
 
 
 def test_a_deadline_said_by_the_server_is_told_from_silence(grpc_door, servers, backend):
