@@ -2,9 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from certisolve_server.broker import AbstractBroker, Bounds, MemoryBroker
+from certisolve_server.broker.redis import RedisBroker
+from redis_server import RedisServer
 
 
 class Clock:
@@ -50,7 +54,26 @@ async def _memory_queue(bounds: Bounds, clock: Clock) -> AsyncIterator[Participa
         yield _OneProcess(clock, broker)
 
 
+class _ManyProcesses(Participants):
+    def __init__(self, clock: Clock, url: str, bounds: Bounds, exits: AsyncExitStack) -> None:
+        super().__init__(clock)
+        self._url = url
+        self._bounds = bounds
+        self._exits = exits
+
+    async def join(self, name: str) -> AbstractBroker:
+        broker = RedisBroker(self._url, name, bounds=self._bounds, clock=self.clock)
+        return await self._exits.enter_async_context(broker)
+
+
+@asynccontextmanager
+async def _redis_queue(bounds: Bounds, clock: Clock) -> AsyncIterator[Participants]:
+    with TemporaryDirectory() as directory, RedisServer(Path(directory)) as server:
+        async with AsyncExitStack() as exits:
+            yield _ManyProcesses(clock, server.url, bounds, exits)
+
+
 #: Makes an empty queue with the given bounds, on the given clock.
 QueueFactory = Callable[[Bounds, Clock], AbstractAsyncContextManager[Participants]]
 
-all_brokers: dict[str, QueueFactory] = {"memory": _memory_queue}
+all_brokers: dict[str, QueueFactory] = {"memory": _memory_queue, "redis": _redis_queue}

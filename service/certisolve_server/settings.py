@@ -2,14 +2,19 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 DeviceName = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda:\d+)$")]
-BrokerUrl = Annotated[str, StringConstraints(pattern=r"^memory://$")]
+BrokerUrl = Annotated[
+    str, StringConstraints(pattern=r"^(memory://|(redis|rediss|unix)://[^\s/?]*(/\S*)?)$")
+]
+ProcessName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,64}$")]
+Address = Annotated[str, StringConstraints(pattern=r"^(\S+:\d{1,5})?$")]
+Endpoint = Annotated[str, StringConstraints(pattern=r"^(https?://\S+)?$")]
 
 
 #: Where the client commands of the command line find a server.
@@ -29,7 +34,11 @@ class Settings(BaseSettings):
         port: HTTP; 0 picks a free one.
         grpc_port: gRPC; 0 picks a free one.
         models: the repository of artifacts, `<model>/<version>/manifest.json`.
-        broker: `memory://`.
+        broker: `memory://` for `serve`, `redis://host:port/db` for `gateway` and `worker`.
+        queue: prefix of the keys in Redis, so that several services can share one.
+        name: of this process among the workers of a queue; host and process id when empty.
+        advertise: host:port at which others reach this worker's gRPC; where it listens when empty.
+        load: models to serve, separated by commas; all of the repository when empty.
         device: `auto` is the first GPU, else the CPU.
         allow_remote: listen beyond loopback although requests are not authenticated.
         max_body_bytes: most bytes of one request.
@@ -38,9 +47,15 @@ class Settings(BaseSettings):
         max_queue_delay_ms: how long a batch may wait for company while the device is busy.
         max_wait_s: longest a caller is kept waiting without a deadline of its own.
         result_ttl_s: how long the result of an asynchronous job is kept.
-        max_result_bytes: most bytes of results kept for asynchronous jobs.
+        max_result_bytes: most bytes of results kept for asynchronous jobs; beyond it, 429 for such.
+        lease_s: silence after which a worker's jobs go to others; it speaks three times as often.
+        max_deliveries: times a job may be running when its worker dies before it is put aside.
+        drain_s: longest time a stopping worker is given to finish what is on its device.
+        shared_memory: whether large fields between processes of one machine travel beside Redis.
         num_threads: compute threads of the CPU device; 0 leaves it to the libraries.
         log_level: debug, info, warning or error.
+        log_format: `text`, or `json` for one object per line.
+        otlp_endpoint: where traces go, `http://host:4318`; none are made when empty.
     """
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True)
@@ -50,6 +65,10 @@ class Settings(BaseSettings):
     grpc_port: Port = 8001
     models: Path = Path("models/artifacts")
     broker: BrokerUrl = "memory://"
+    queue: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "certisolve"
+    name: ProcessName = ""
+    advertise: Address = ""
+    load: str = ""
     device: DeviceName = "auto"
     allow_remote: bool = False
     max_body_bytes: Annotated[int, Field(ge=1024)] = 256 << 20
@@ -59,8 +78,14 @@ class Settings(BaseSettings):
     max_wait_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
     result_ttl_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
     max_result_bytes: Annotated[int, Field(ge=1024)] = 1 << 30
+    lease_s: Annotated[float, Field(ge=0.1, le=3600)] = 15.0
+    max_deliveries: Annotated[int, Field(ge=1, le=100)] = 5
+    drain_s: Annotated[float, Field(ge=0, le=3600)] = 25.0
+    shared_memory: bool = True
     num_threads: Annotated[int, Field(ge=0)] = 0
     log_level: Annotated[str, StringConstraints(pattern=r"^(debug|info|warning|error)$")] = "info"
+    log_format: Literal["text", "json"] = "text"
+    otlp_endpoint: Endpoint = ""
 
 
 def load_settings(**flags: object) -> Settings:

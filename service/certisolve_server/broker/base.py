@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from certisolve_server.errors import ServingError
+from certisolve_server.errors import QueueFull, ServingError
 from certisolve_server.jobs import JobState, Lane, ModelKey, Outcome, SolveJob
 
 
@@ -68,12 +68,14 @@ class Claim(NamedTuple):
         token: grows with each delivery of the job; an answer under an older one is fenced off.
         suspect: it was running when a worker died, so it must not share a batch.
         started: it counts as running already.
+        record: what the broker that handed it out needs to know again; nobody else's.
     """
 
     job: SolveJob
     token: int
     suspect: bool = False
     started: bool = False
+    record: bytes = b""
 
 
 class Idempotency(NamedTuple):
@@ -196,6 +198,10 @@ class AbstractBroker(ABC):
     @abstractmethod
     def fault(self) -> str | None:
         """Why the queue cannot be used now; None when it can."""
+
+    @abstractmethod
+    def pressure(self) -> QueueFull | None:
+        """The refusal that a submission would meet now, as far as is known without asking."""
 
     # --- For workers ------------------------------------------------------------------------------
 

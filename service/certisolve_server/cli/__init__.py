@@ -2,7 +2,7 @@
 
 import typer
 
-from . import bench, doctor, models, serve, solve
+from . import bench, doctor, gateway, models, queue, serve, solve, worker
 
 app = typer.Typer(
     name="certisolve",
@@ -12,6 +12,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("serve")(serve.serve)
+app.command("gateway")(gateway.gateway)
+app.command("worker")(worker.worker)
+app.add_typer(queue.app)
 app.command("models")(models.models)
 app.command("solve")(solve.solve)
 app.command("doctor")(doctor.doctor)

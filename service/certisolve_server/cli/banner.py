@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
-    from certisolve_server.embedded import Ready
+    from certisolve_server.processes.embedded import Ready
 
 _SDK_EXAMPLE = Path("examples/burgers.py")
 _BODY_EXAMPLE = Path("examples/burgers.json")

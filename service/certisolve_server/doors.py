@@ -1,22 +1,19 @@
-"""Composition root of the doors: HTTP and gRPC in one event loop, without torch."""
+"""HTTP and gRPC in one event loop, without torch."""
 
 import contextlib
 import errno
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple
 
 import grpc
 import uvicorn
 
 from .api.app import create_app
-from .api.rpc import create_server
-from .broker import AbstractBroker, MemoryBroker
-from .catalog import Catalog
-from .dataplane import DataPlane, Limits
+from .api.rpc import MoreServices, create_server
+from .dataplane import DataPlane
 from .settings import Settings
-from .telemetry import Metrics
 
 _SHUTDOWN_GRACE_S = 5.0
 
@@ -32,36 +29,23 @@ class Addresses(NamedTuple):
     grpc: str
 
 
-def create_broker(settings: Settings) -> AbstractBroker:
-    """The queue that `settings.broker` names."""
-    return MemoryBroker(
-        result_ttl_s=settings.result_ttl_s, max_result_bytes=settings.max_result_bytes
-    )
-
-
-def create_dataplane(
-    settings: Settings, catalog: Catalog, broker: AbstractBroker, metrics: Metrics
-) -> DataPlane:
-    """The data plane with the limits of `settings`."""
-    limits = Limits(
-        max_body_bytes=settings.max_body_bytes,
-        max_queued_requests=settings.max_queued_requests,
-        max_queued_bytes=settings.max_queued_bytes,
-        max_wait_s=settings.max_wait_s,
-    )
-    return DataPlane(catalog, broker, limits, metrics)
-
-
 @contextlib.asynccontextmanager
-async def open_doors(settings: Settings, dataplane: DataPlane) -> AsyncIterator["Doors"]:
+async def open_doors(
+    settings: Settings, dataplane: DataPlane, more: Sequence[MoreServices] = ()
+) -> AsyncIterator["Doors"]:
     """Listen on both ports; on leaving, finish what is under way, with a time limit.
+
+    Args:
+        settings: host and ports.
+        dataplane: what answers.
+        more: gRPC services beside those of the data plane.
 
     Raises:
         StartupError: a port is taken, or the address is refused.
     """
     _check_host(settings)
     with _listen(settings.host, settings.port) as http_socket:
-        rpc = create_server(dataplane)
+        rpc = create_server(dataplane, more)
         grpc_port = _bind_grpc(rpc, settings)
         await rpc.start()
         http = _HttpServer(_uvicorn_config(dataplane))

@@ -1,0 +1,4 @@
+-- Work that has not ended. Reply: {jobs, bytes, expected seconds}.
+
+load_counters()
+return {counters.jobs, counters.bytes, tostring(expected_seconds())}

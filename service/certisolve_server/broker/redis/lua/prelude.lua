@@ -1,0 +1,271 @@
+-- Keys of the queue and the functions its scripts share; prepended to every script.
+--
+-- KEYS[1] is P, the prefix of all keys, in braces so that a cluster keeps them on one node.
+-- ARGV[1] is a JSON object: the bounds of the queue, and `now` where a test sets the time.
+--
+-- key                    type    TTL            holds
+-- P:job:<id>             HASH    after its end  a job; fields below
+-- P:stream:<flow>        STREAM  -              ids of queued and claimed jobs, group `workers`; the pending
+--                                               entries are those in the hands of a worker
+-- P:flow:<flow>          HASH    -              in, out: jobs that came and went, for positions;
+--                                               head: number of the first to claim, to break ties
+-- P:ready:<pool>         ZSET    -              flows with jobs to claim -> score of the first
+-- P:idle:<pool>          SET     -              workers that wait for a job of the pool
+-- P:wake:<worker>        LIST    10 s           a token when there may be a job
+-- P:vtime                HASH    -              tenant -> virtual time, in device seconds
+-- P:active               HASH    -              tenant -> number of its ready flows
+-- P:lanes                HASH    -              lane -> number of jobs that have not ended
+-- P:pace                 HASH    -              lane -> device seconds per job, a moving average
+-- P:counters             HASH    -              jobs, bytes, results (bytes), virtual (time),
+--                                               number: of the last job that was put into line
+-- P:leases               ZSET    -              claimed jobs -> when the lease ends
+-- P:results              ZSET    -              <id>:<bytes> of kept results -> when they are forgotten
+-- P:replies:<gateway>    STREAM  2 min          ends of jobs, for the gateway that waits for them
+-- P:watch:<id>           SET     1 day          further gateways that wait for a change of a job
+-- P:idem:<tenant>:<key>  STRING  after the end  digest and id of the job submitted under the key
+-- P:workers              ZSET    -              workers -> when they count as gone (written by the registry)
+-- P:dead                 STREAM  -              jobs that were put aside, at most 1,000
+-- P:dead:<id>            STRING  -              the body of one
+--
+-- A flow is <tenant>|<kind>|<lane>|<host>; a pool is <model>|<host>. Kinds: high, normal, low; again for
+-- what was handed back; suspect for what ran when a worker died. A host other than '' means that only
+-- workers of that machine can read the job's arrays.
+--
+-- Entries are acknowledged and deleted together, and deleted when a queued job is cancelled: the lag that
+-- XINFO reports is not to be relied on; the queue's own depth is (P:counters).
+
+local P = KEYS[1]
+local conf = cjson.decode(ARGV[1])
+local GROUP = 'workers'
+local DEFAULT_PACE, PACE_MEMORY, MAX_PACES = 0.001, 0.8, 10000
+local MAX_FLOWS = 64           -- per pool; the oldest heads compete
+local MAX_IDLE_TENANTS = 1024  -- before those without credit or debt are forgotten
+local REPLIES_MS, WATCH_MS, WAKE_MS, ENDED_MS = 120000, 86400000, 10000, 60000
+
+local now = conf.now
+if not now then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+end
+
+local FIELDS = {
+  'status',     -- queued, claimed, running, succeeded, failed, cancelled
+  'flow', 'entry', 'seq',                 -- where it waits, and its number there
+  'keep', 'gateway', 'via', 'idem',       -- whether its result is kept, who waits and on which host, its key
+  'model', 'lane', 'host', 'tenant', 'score', 'bytes',
+  'deadline', 'submitted', 'claimed', 'started',  -- Unix seconds
+  'token', 'crashes', 'worker', 'forget_at',  -- when Redis is to have dropped it
+}  -- besides body (until the end), result or error (of a kept one)
+
+local counters
+local function load_counters()
+  local values = redis.call('HMGET', P .. ':counters', 'jobs', 'bytes', 'results', 'virtual',
+    'number')
+  counters = {
+    jobs = tonumber(values[1] or 0), bytes = tonumber(values[2] or 0),
+    results = tonumber(values[3] or 0), virtual = tonumber(values[4] or 0),
+    number = tonumber(values[5] or 0),
+  }
+end
+
+local function save_counters()
+  redis.call('HSET', P .. ':counters', 'jobs', counters.jobs, 'bytes', counters.bytes,
+    'results', counters.results, 'virtual', string.format('%.9f', counters.virtual),
+    'number', counters.number)
+end
+
+local function load_job(id)
+  local values = redis.call('HMGET', P .. ':job:' .. id, unpack(FIELDS))
+  if not values[1] then return nil end
+  local job = {id = id}
+  for index, field in ipairs(FIELDS) do job[field] = values[index] or nil end
+  if job.forget_at and tonumber(job.forget_at) <= now then return nil end
+  return job
+end
+
+local function ended(job)
+  return job.status ~= 'queued' and job.status ~= 'claimed' and job.status ~= 'running'
+end
+
+local function held(job, token)
+  return job and job.token == token and (job.status == 'claimed' or job.status == 'running')
+end
+
+local function forget_results()
+  local due = redis.call('ZRANGEBYSCORE', P .. ':results', '-inf', now, 'LIMIT', 0, 64)
+  for _, member in ipairs(due) do
+    counters.results = counters.results - tonumber(string.match(member, ':(%d+)$'))
+    redis.call('ZREM', P .. ':results', member)
+  end
+end
+
+local function pace_of(lane)
+  return tonumber(redis.call('HGET', P .. ':pace', lane) or DEFAULT_PACE)
+end
+
+local function learn_pace(lane, seconds)
+  local known = tonumber(redis.call('HGET', P .. ':pace', lane) or seconds)
+  if redis.call('HLEN', P .. ':pace') >= MAX_PACES then redis.call('DEL', P .. ':pace') end
+  local pace = PACE_MEMORY * known + (1 - PACE_MEMORY) * seconds
+  redis.call('HSET', P .. ':pace', lane, string.format('%.9f', pace))
+end
+
+-- Device seconds of all jobs that have not ended, over the workers that live.
+local function expected_seconds()
+  local lanes, total = redis.call('HGETALL', P .. ':lanes'), 0
+  for index = 1, #lanes, 2 do total = total + tonumber(lanes[index + 1]) * pace_of(lanes[index]) end
+  local workers = redis.call('ZCOUNT', P .. ':workers', now, '+inf')
+  return total / math.max(1, workers)
+end
+
+local function reply(gateway, id, status, field, payload)
+  local stream = P .. ':replies:' .. gateway
+  redis.call('XADD', stream, '*', 'i', id, 's', status, 'f', field, 'b', payload)
+  redis.call('PEXPIRE', stream, REPLIES_MS)
+end
+
+local function tell_watchers(job, status)
+  local watchers = redis.call('SMEMBERS', P .. ':watch:' .. job.id)
+  for _, gateway in ipairs(watchers) do reply(gateway, job.id, status, '', '') end
+  if #watchers > 0 then redis.call('DEL', P .. ':watch:' .. job.id) end
+end
+
+local function split_flow(flow)
+  return string.match(flow, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
+end
+
+local function drop_entry(flow, entry)
+  redis.call('XACK', P .. ':stream:' .. flow, GROUP, entry)
+  redis.call('XDEL', P .. ':stream:' .. flow, entry)
+end
+
+-- Virtual time starts where the queue is: who was idle has no credit, who owes still owes.
+local function tenant_becomes_active(tenant)
+  local own = tonumber(redis.call('HGET', P .. ':vtime', tenant) or 0)
+  if own <= counters.virtual then
+    redis.call('HSET', P .. ':vtime', tenant, string.format('%.9f', counters.virtual))
+  end
+end
+
+local function forget_idle_tenants()
+  if redis.call('HLEN', P .. ':vtime') <= MAX_IDLE_TENANTS then return end
+  local all = redis.call('HGETALL', P .. ':vtime')
+  for index = 1, #all, 2 do
+    local idle = redis.call('HEXISTS', P .. ':active', all[index]) == 0
+    if idle and tonumber(all[index + 1]) <= counters.virtual then
+      redis.call('HDEL', P .. ':vtime', all[index])
+    end
+  end
+end
+
+local function flow_becomes_ready(flow, pool, tenant, score)
+  redis.call('ZADD', P .. ':ready:' .. pool, score, flow)
+  if redis.call('HINCRBY', P .. ':active', tenant, 1) == 1 then tenant_becomes_active(tenant) end
+end
+
+local function flow_leaves_ready(flow)
+  local tenant, _, lane, host = split_flow(flow)
+  local pool = string.match(lane, '^(.*):') .. '|' .. host
+  if redis.call('ZREM', P .. ':ready:' .. pool, flow) == 0 then return end
+  if redis.call('HINCRBY', P .. ':active', tenant, -1) <= 0 then
+    redis.call('HDEL', P .. ':active', tenant)
+    forget_idle_tenants()
+  end
+end
+
+-- A flow may be ready although its last job to claim was cancelled, while others of it are being run.
+local function drop_if_empty(flow)
+  if redis.call('XLEN', P .. ':stream:' .. flow) > 0 then return end
+  flow_leaves_ready(flow)
+  redis.call('DEL', P .. ':stream:' .. flow, P .. ':flow:' .. flow)
+end
+
+local function wake_one(pool)
+  local worker = redis.call('SPOP', P .. ':idle:' .. pool)
+  if worker then
+    redis.call('LPUSH', P .. ':wake:' .. worker, 1)
+    redis.call('PEXPIRE', P .. ':wake:' .. worker, WAKE_MS)
+  end
+end
+
+-- Put a job into line; sets job.flow, job.entry and job.seq, which the caller stores.
+local function enqueue(job, kind)
+  local pool = job.model .. '|' .. job.host
+  job.flow = job.tenant .. '|' .. kind .. '|' .. job.lane .. '|' .. job.host
+  local stream = P .. ':stream:' .. job.flow
+  if redis.call('EXISTS', stream) == 0 then
+    redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
+  end
+  counters.number = counters.number + 1
+  job.entry = redis.call('XADD', stream, '*', 'j', job.id, 's', job.score, 'n', counters.number)
+  job.seq = redis.call('HINCRBY', P .. ':flow:' .. job.flow, 'in', 1)
+  if not redis.call('ZSCORE', P .. ':ready:' .. pool, job.flow) then
+    redis.call('HSET', P .. ':flow:' .. job.flow, 'head', counters.number)
+    flow_becomes_ready(job.flow, pool, job.tenant, job.score)
+  end
+  wake_one(pool)
+end
+
+-- A script whose first write needs no memory runs to its end even when Redis has none left.
+local function never_refused()
+  redis.call('DEL', P .. ':nothing')
+end
+
+-- End a job: it leaves the queue, its answer is kept or sent, whoever waits is told.
+local function finish(job, status, field, payload)
+  local hash = P .. ':job:' .. job.id
+  redis.call('HDEL', hash, 'body')
+  redis.call('ZREM', P .. ':leases', job.id)
+  drop_entry(job.flow, job.entry)
+  drop_if_empty(job.flow)
+  counters.jobs = counters.jobs - 1
+  counters.bytes = counters.bytes - tonumber(job.bytes)
+  if redis.call('HINCRBY', P .. ':lanes', job.lane, -1) <= 0 then
+    redis.call('HDEL', P .. ':lanes', job.lane)
+  end
+  local keep = job.keep == '1'
+  if keep then
+    local size = string.len(payload)
+    redis.call('HSET', hash, 'status', status, field, payload, 'forget_at', now + conf.result_ttl_s)
+    redis.call('PEXPIRE', hash, math.ceil(1000 * conf.result_ttl_s))
+    redis.call('ZADD', P .. ':results', now + conf.result_ttl_s, job.id .. ':' .. size)
+    counters.results = counters.results + size
+  else
+    redis.call('HSET', hash, 'status', status)
+    redis.call('PEXPIRE', hash, ENDED_MS)
+  end
+  if job.idem then
+    redis.call('PEXPIRE', P .. ':idem:' .. job.idem, math.ceil(1000 * conf.result_ttl_s))
+  end
+  if job.gateway ~= '' then reply(job.gateway, job.id, status, field, keep and '' or payload) end
+  tell_watchers(job, status)
+end
+
+local function error_of(code, detail)
+  return cjson.encode({code = code, detail = detail, field = '', retry_after_s = cjson.null})
+end
+
+local function expire(job)
+  local submitted, claimed = tonumber(job.submitted), tonumber(job.claimed or now)
+  local where = string.format('%.3f s in the queue', claimed - submitted)
+  if job.claimed then
+    where = where .. string.format(', %.3f s waiting for the device', now - claimed)
+  end
+  finish(job, 'failed', 'error', error_of('deadline_exceeded', 'the deadline passed: ' .. where))
+end
+
+local function late(job)
+  return job.deadline and tonumber(job.deadline) <= now
+end
+
+-- Take a claimed job from its worker and put it back into line.
+local function requeue(job, kind)
+  redis.call('ZREM', P .. ':leases', job.id)
+  drop_entry(job.flow, job.entry)
+  drop_if_empty(job.flow)
+  enqueue(job, kind)
+  local hash = P .. ':job:' .. job.id
+  redis.call('HDEL', hash, 'worker', 'claimed', 'started')
+  redis.call('HSET', hash, 'status', 'queued', 'flow', job.flow, 'entry', job.entry, 'seq', job.seq)
+  tell_watchers(job, 'queued')
+end

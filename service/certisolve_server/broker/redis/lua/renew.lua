@@ -1,0 +1,12 @@
+-- Hold claimed jobs for another lease. ARGV[2..]: id, token, ...
+-- Reply: '1' or '0' per job, whether it is still wanted and still ours.
+
+never_refused()
+local ours = {}
+for index = 2, #ARGV, 2 do
+  local job = load_job(ARGV[index])
+  local is_held = held(job, ARGV[index + 1])
+  if is_held then redis.call('ZADD', P .. ':leases', now + conf.lease_s, job.id) end
+  ours[#ours + 1] = is_held and 1 or 0
+end
+return ours

@@ -1,0 +1,123 @@
+"""What a gateway is told: the ends of its jobs, and changes of jobs it watches."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from .connection import UNREACHABLE, Connection, execute, open_client
+
+_BLOCK_S = 5.0
+_READ_COUNT = 256
+#: Bytes or entries read after which what was read is deleted.
+_TRIM_BYTES, _TRIM_ENTRIES = 4 << 20, 256
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
+
+
+class Reply(NamedTuple):
+    """The end of a job.
+
+    Attributes:
+        field: `result` or `error`; says how to read the payload.
+        payload: empty when the result is kept with the job.
+    """
+
+    status: str
+    field: str
+    payload: bytes
+
+
+class Replies:
+    """Reads this gateway's stream; after a broken connection it goes on where it was.
+
+    Arguments:
+        connection: to the same Redis.
+        gateway: names the stream; new for each process.
+        on_return: called when Redis is back after it was out of reach.
+    """
+
+    def __init__(self, connection: Connection, gateway: str, on_return: Callable[[], None]) -> None:
+        self._connection = connection
+        self._client = open_client(connection.url, _BLOCK_S + 5.0)
+        self._stream = connection.key("replies", gateway)
+        self._on_return = on_return
+        self._last: bytes | str = "0-0"
+        self._read_entries = self._read_bytes = 0
+        self._ends: dict[str, asyncio.Future[Reply]] = {}
+        self._changes: dict[str, set[asyncio.Event]] = {}
+
+    def expect(self, job_id: str) -> None:
+        """Hold the end of a job until it is taken or dropped."""
+        self._ends[job_id] = asyncio.get_running_loop().create_future()
+
+    def end_of(self, job_id: str) -> "asyncio.Future[Reply] | None":
+        """The end of an expected job; None for any other."""
+        return self._ends.get(job_id)
+
+    def drop(self, job_id: str) -> "asyncio.Future[Reply] | None":
+        """Expect a job no longer."""
+        return self._ends.pop(job_id, None)
+
+    @contextlib.contextmanager
+    def changes(self, job_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set when the job changes, if Redis was asked to tell."""
+        event = asyncio.Event()
+        self._changes.setdefault(job_id, set()).add(event)
+        try:
+            yield event
+        finally:
+            self._changes[job_id].discard(event)
+            if not self._changes[job_id]:
+                del self._changes[job_id]
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        pause_s, lost = _FIRST_PAUSE_S, False
+        while True:
+            try:
+                await self._read()
+            except UNREACHABLE:
+                lost = True
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                continue
+            if lost:
+                self._return()
+            pause_s, lost = _FIRST_PAUSE_S, False
+
+    async def close(self) -> None:
+        """Give the connection back and delete the stream."""
+        with contextlib.suppress(*UNREACHABLE):
+            await self._client.delete(self._stream)
+            await self._client.aclose()
+
+    async def _read(self) -> None:
+        reply = await execute(self._client,
+            "XREAD", "COUNT", _READ_COUNT, "BLOCK", int(1e3 * _BLOCK_S), "STREAMS", self._stream,
+            self._last,
+        )  # fmt: skip
+        self._connection.reached()
+        for _, entries in reply or ():
+            for entry_id, values in entries:
+                self._last = entry_id
+                self._deliver(values)
+        if self._read_entries >= _TRIM_ENTRIES or self._read_bytes >= _TRIM_BYTES or not reply:
+            await execute(self._client, "XTRIM", self._stream, "MINID", self._last)
+            self._read_entries = self._read_bytes = 0
+
+    def _deliver(self, values: Mapping[bytes, bytes]) -> None:
+        job_id, payload = values[b"i"].decode(), values[b"b"]
+        self._read_entries += 1
+        self._read_bytes += len(payload)
+        for event in self._changes.get(job_id, ()):
+            event.set()
+        future = self._ends.get(job_id)
+        if future is not None and not future.done() and values[b"f"]:
+            future.set_result(Reply(values[b"s"].decode(), values[b"f"].decode(), payload))
+
+    def _return(self) -> None:
+        # Redis may have forgotten who watches what.
+        for events in self._changes.values():
+            for event in events:
+                event.set()
+        self._on_return()

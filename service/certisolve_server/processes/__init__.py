@@ -1,0 +1,1 @@
+"""What the commands run: everything in one process, a gateway, or a worker."""
