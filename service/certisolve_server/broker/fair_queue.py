@@ -242,8 +242,9 @@ class _Tenant:
             self._drop(ticket.lane, _flow_key(ticket))
 
     def position(self, ticket: Ticket) -> int | None:
-        flow = self._flow(ticket) or {}
-        return next((rank for rank, job_id in enumerate(flow) if job_id == ticket.id), None)
+        flow = self._flow(ticket)
+        ranked = enumerate(flow) if flow else ()
+        return next((rank for rank, job_id in ranked if job_id == ticket.id), None)
 
     def head(self, limit: Callable[[Lane], int]) -> Ticket | None:
         best, best_rank = None, math.inf
@@ -255,10 +256,8 @@ class _Tenant:
     def pop(self, lane: LaneRecord) -> Ticket:
         """The next ticket of a lane that has some, suspects aside."""
         flows = self.flows[lane]
-        if len(flows) == 1:
-            [(key, flow)] = flows.items()
-        else:
-            key, flow = min(flows.items(), key=_flow_rank)
+        key = min(flows.items(), key=_flow_rank)[0] if len(flows) > 1 else next(iter(flows))
+        flow = flows[key]
         _, ticket = flow.popitem(last=False)
         if not flow:
             self._drop(lane, key)

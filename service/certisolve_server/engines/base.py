@@ -25,6 +25,7 @@ class Step(NamedTuple):
         outputs: per output of the manifest, an array of shape (batch_size, ...).
         finite: per request, whether every element of every output is finite.
         batch_size: requests in the pass.
+        padded_size: rows in the pass.
         batch_ms: assembling the batch.
         compute_ms: the forward pass and the way back.
     """
@@ -32,6 +33,7 @@ class Step(NamedTuple):
     outputs: list[NDArray[Any]]
     finite: list[bool]
     batch_size: int
+    padded_size: int
     batch_ms: float
     compute_ms: float
 
@@ -41,6 +43,7 @@ class Launch(NamedTuple):
 
     fetch: Fetch
     batch_size: int
+    padded_size: int
     started_at: float
     staged_at: float
 
@@ -48,8 +51,14 @@ class Launch(NamedTuple):
         """Block until the batch is back; may be called from any thread, once."""
         # Without the rows that padding added.
         outputs = [output[: self.batch_size] for output in self.fetch()]
-        batch_s, compute_s = self.staged_at - self.started_at, time.perf_counter() - self.staged_at
-        return Step(outputs, _finite(outputs), self.batch_size, 1e3 * batch_s, 1e3 * compute_s)
+        return Step(
+            outputs,
+            _finite(outputs),
+            self.batch_size,
+            self.padded_size,
+            batch_ms=1e3 * (self.staged_at - self.started_at),
+            compute_ms=1e3 * (time.perf_counter() - self.staged_at),
+        )
 
 
 class AbstractEngine(ABC):
@@ -78,11 +87,13 @@ class AbstractEngine(ABC):
             Exception: whatever the program raises; nothing is under way then.
         """
         started_at = time.perf_counter()
+        batch_size = len(columns[0])
+        padded_size = self.device.padded(batch_size)
         with self.device.scope():
-            inputs = self.device.stage(columns, self.device.padded(len(columns[0])))
+            inputs = self.device.stage(columns, padded_size)
             staged_at = time.perf_counter()
             fetch = self.device.fetch(self.forward(inputs))
-        return Launch(fetch, len(columns[0]), started_at, staged_at)
+        return Launch(fetch, batch_size, padded_size, started_at, staged_at)
 
 
 def _finite(outputs: list[NDArray[Any]]) -> list[bool]:

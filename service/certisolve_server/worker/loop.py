@@ -4,59 +4,90 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from certisolve_server.batching import AbstractBatcher, DynamicBatcher, Request
-from certisolve_server.broker import AbstractBroker
+from certisolve_server.broker import AbstractBroker, Claim
 from certisolve_server.engines import AbstractDevice, LoadedEngine, Step
-from certisolve_server.errors import DeadlineExceeded, InternalError, ModelNotReady, ServingError
-from certisolve_server.jobs import Lane, ModelKey, Outcome, SolveJob, Timings
-from certisolve_server.telemetry import Metrics
+from certisolve_server.errors import DeadlineExceeded, InternalError, ServingError
+from certisolve_server.jobs import ModelKey, Outcome, SolveJob, Timeline, Timings
+from certisolve_server.telemetry import Metrics, Tracing
 
 from .device_thread import DeviceThread
+from .placement import Alone, Place, Placement
+from .source import Answer, Source
 
 _log = logging.getLogger(__name__)
-#: Jobs held ready for the next batches; the rest stays in the queue for other workers.
-_MAX_CLAIMED = 256
 # A step shorter than the way to another thread and back is run where it is.
 _THREAD_SWITCH_S = 100e-6
 
 
+class _Held(NamedTuple):
+    """A claimed job on its way through the worker."""
+
+    source: Source
+    claim: Claim
+    claimed_at: float
+
+
 class Worker:
-    """Runs the jobs of a broker on one device, which one thread feeds; made in the loop's thread.
+    """Runs the jobs of brokers on one device, which one thread feeds; made in the loop's thread.
+
+    No more is claimed than the next batch takes: the rest stays in the queue, for other workers,
+    and in its order of fairness.
 
     Arguments:
-        broker: where jobs come from and answers go.
+        brokers: where jobs come from and answers go; all of them share the batches.
         device: where programs run.
         max_queue_delay: seconds a batch may wait for company while the device is busy.
+        lease_s: seconds after which the brokers take a silent worker for dead.
+        max_unreported: jobs of a broker that may wait to be reported to it, because it is out of
+            reach, before no more are claimed from it.
         metrics: what is counted.
+        tracing: where spans of batches go.
         clock: Unix seconds, the clock of the jobs' deadlines.
     """
 
     def __init__(
         self,
-        broker: AbstractBroker,
+        brokers: Sequence[AbstractBroker],
         device: AbstractDevice,
         *,
         max_queue_delay: float,
+        lease_s: float = 15.0,
+        max_unreported: int = 1024,
         metrics: Metrics,
+        tracing: Tracing | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._broker = broker
         self._device = device
         self._metrics = metrics
+        self._tracing = tracing or Tracing.disabled()
         self._clock = clock
-        self._engines: dict[ModelKey, LoadedEngine] = {}
-        self._jobs: dict[str, SolveJob] = {}
-        self._batcher: AbstractBatcher = DynamicBatcher(self._max_batch_size, max_queue_delay)
         self._arrival = asyncio.Event()
-        self._room = asyncio.Event()
-        self._num_running = 0
+        self._change = asyncio.Event()
+        self._sources = [
+            Source(
+                broker,
+                lease_s=lease_s,
+                max_unreported=max_unreported,
+                metrics=metrics,
+                changed=self._change.set,
+            )
+            for broker in brokers
+        ]
+        self._placement = Placement()
+        self._waiting: dict[str, _Held] = {}
+        self._waiting_by_place: Counter[Place] = Counter()
+        self._running_by_model: Counter[ModelKey] = Counter()
+        self._batcher: AbstractBatcher = DynamicBatcher(self._max_batch_size, max_queue_delay)
+        self._draining = False
         device.adopt_thread(alone=True)  # this one, for steps that are run in place
         self._device_thread = DeviceThread("device", partial(device.adopt_thread, alone=False))
         self._fetch_thread = DeviceThread("fetch")
@@ -65,7 +96,10 @@ class Worker:
         """Serve until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._claim_forever())
+                for source in self._sources:
+                    tasks.create_task(self._claim_forever(source))
+                    tasks.create_task(source.report_forever())
+                    tasks.create_task(source.beat_forever(self._lose))
                 for _ in range(self._device.pipeline_depth):
                     tasks.create_task(self._run_forever())
         finally:
@@ -79,46 +113,157 @@ class Worker:
             ProgramError: the engine did not prove itself.
         """
         loaded = await self._device_thread.call(load)
-        self._engines[loaded.engine.artifact.key] = loaded
+        self._placement.put(loaded)
+        self._claim_anew()
 
-    async def _claim_forever(self) -> None:
+    async def unload(self, key: ModelKey) -> None:
+        """Serve a model no more: hand back its waiting jobs, finish those on the device, free it.
+
+        Nothing happens if it is not loaded.
+        """
+        self._hand_back(job_id for job_id, held in self._waiting.items() if _model(held) == key)
+        self._placement.remove(key)
+        self._claim_anew()
+        await self._until(lambda: not self._running_by_model[key])
+
+    async def drain(self) -> None:
+        """Claim no more, finish what is on the device, hand back the rest, report all of it."""
+        self._draining = True
+        self._claim_anew()
+        self._hand_back(self._waiting)
+        await self._until(self._drained)
+
+    @property
+    def num_waiting(self) -> int:
+        """Claimed jobs that are not on the device."""
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        """Jobs in the batches on the device."""
+        return self._running_by_model.total()
+
+    @property
+    def loaded(self) -> tuple[ModelKey, ...]:
+        """The models that are served."""
+        return tuple(self._placement)
+
+    # --- Jobs come --------------------------------------------------------------------------------
+
+    async def _claim_forever(self, source: Source) -> None:
         while True:
-            while len(self._batcher) >= _MAX_CLAIMED:
-                self._room.clear()
-                await self._room.wait()
-            for job in await self._broker.claim(_MAX_CLAIMED - len(self._batcher)):
-                await self._admit(job)
-            self._arrival.set()
+            await self._until(lambda: self._may_claim(source))
+            capacity = self._placement.capacity(self._waiting_by_place)
+            claims = await source.claim(capacity, start=self._idle)
+            if claims:
+                self._admit(source, claims)
 
-    async def _admit(self, job: SolveJob) -> None:
-        if job.model not in self._engines:
-            await self._broker.fail(job.id, ModelNotReady(f"{job.model.name} is not loaded here"))
+    def _may_claim(self, source: Source) -> bool:
+        return (
+            len(self._placement) > 0
+            and not self._draining
+            and not source.congested
+            and self._placement.num_batches(self._waiting_by_place) < 1
+        )
+
+    def _claim_anew(self) -> None:
+        for source in self._sources:
+            source.interrupt()
+        self._change.set()
+
+    @property
+    def _idle(self) -> bool:
+        """Whether a job that comes now starts at once."""
+        return not self._waiting and not self._running_by_model
+
+    def _admit(self, source: Source, claims: Sequence[Claim]) -> None:
+        place = _place(claims[0])  # one lane, or a suspect alone
+        if self._draining or claims[0].job.model not in self._placement:
+            source.release(claims)
             return
-        self._jobs[job.id] = job
-        self._batcher.add(Request(job.id, job.lane, job.submitted_at, job.deadline))
+        now, at_once = self._clock(), self._idle
+        for claim in claims:
+            # One that has to wait after all is asked about once more, before it runs.
+            mine = claim if at_once else claim._replace(started=False)
+            self._put(place, _Held(source, mine, now))
+        self._waiting_by_place[place] += len(claims)
+        self._arrival.set()
+
+    def _put(self, place: Place, held: _Held) -> None:
+        job = held.claim.job
+        if job.id in self._waiting:  # lost meanwhile, and ours again under another token
+            self._drop(job.id)
+        self._waiting[job.id] = held
+        held.source.hold(held.claim)
+        self._batcher.add(Request(job.id, place, job.submitted_at, job.terms.deadline))
+
+    def _drop(self, job_id: str) -> _Held:
+        """Forget a waiting job."""
+        held = self._waiting.pop(job_id)
+        self._batcher.cancel(job_id)
+        self._left(_place(held.claim), 1)
+        return held
+
+    def _left(self, place: Place, count: int) -> None:
+        self._waiting_by_place[place] -= count
+        if not self._waiting_by_place[place]:
+            del self._waiting_by_place[place]
+        self._change.set()
+
+    def _lose(self, job_id: str) -> None:
+        """Forget a job that is not wanted any more, or not ours; too late if it runs."""
+        if job_id in self._waiting:
+            self._drop(job_id)
+
+    def _hand_back(self, job_ids: Iterable[str]) -> None:
+        by_source: dict[Source, list[Claim]] = {}
+        for job_id in list(job_ids):
+            held = self._drop(job_id)
+            by_source.setdefault(held.source, []).append(held.claim)
+        for source, claims in by_source.items():
+            source.release(claims)
+
+    def _drained(self) -> bool:
+        quiet = all(source.settled and not source.claiming for source in self._sources)
+        return quiet and not self._running_by_model
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._change.clear()
+            await self._change.wait()
+
+    # --- Batches run ------------------------------------------------------------------------------
 
     async def _run_forever(self) -> None:
         while True:
-            jobs = await self._next_jobs()
-            if jobs:
-                self._num_running += 1
-                try:
-                    await self._answer(jobs)
-                finally:
-                    self._num_running -= 1
+            batch = await self._next_batch()
+            if not batch:
+                continue
+            model, count = _model(batch[0]), len(batch)
+            self._running_by_model[model] += count
+            try:
+                await self._run(self._placement[model], batch)
+            finally:
+                self._finished(model, count)
 
-    async def _next_jobs(self) -> list[SolveJob]:
-        """The jobs of the next batch that are still wanted; waits for work."""
+    def _finished(self, model: ModelKey, count: int) -> None:
+        self._running_by_model[model] -= count
+        if not self._running_by_model[model]:
+            del self._running_by_model[model]
+        self._change.set()
+
+    async def _next_batch(self) -> list[_Held]:
+        """What should run next; empty after waiting for work."""
         now = self._clock()
         for request in self._batcher.expire(now):
-            await self._drop_expired(self._jobs.pop(request.id))
-        batch = self._batcher.next_batch(now, device_idle=self._num_running == 0)
+            self._drop_expired(request, now)
+        batch = self._batcher.next_batch(now, device_idle=not self._running_by_model)
         if batch is None:
             await self._wait_for_arrival(now)
             return []
-        self._room.set()
-        jobs = {request.id: self._jobs.pop(request.id) for request in batch.requests}
-        return [jobs[job_id] for job_id in await self._broker.start(list(jobs))]
+        held = [self._waiting.pop(request.id) for request in batch.requests]
+        self._left(cast(Place, batch.lane), len(held))
+        return held
 
     async def _wait_for_arrival(self, now: float) -> None:
         wake_at = self._batcher.wake_at()
@@ -130,38 +275,43 @@ class Worker:
             async with asyncio.timeout(max(0.0, wake_at - now)):
                 await self._arrival.wait()
 
-    async def _drop_expired(self, job: SolveJob) -> None:
-        waited_s = self._clock() - job.submitted_at
-        self._metrics.deadline_missed("queue")
-        await self._broker.fail(
-            job.id, DeadlineExceeded(f"the deadline passed after {waited_s:.3f} s in the queue")
-        )
+    def _drop_expired(self, request: Request, now: float) -> None:
+        held = self._waiting.pop(request.id)
+        self._left(cast(Place, request.lane), 1)
+        self._metrics.deadline_missed("device")
+        spent = Timeline(request.arrived_at, held.claimed_at).account(now)
+        held.source.fail(held.claim, DeadlineExceeded(f"the deadline passed: {spent}"))
 
-    async def _answer(self, jobs: Sequence[SolveJob]) -> None:
+    async def _run(self, loaded: LoadedEngine, batch: Sequence[_Held]) -> None:
+        wanted = await _start(batch)
+        if wanted:
+            await self._answer(loaded, wanted)
+
+    async def _answer(self, loaded: LoadedEngine, batch: Sequence[_Held]) -> None:
         started_at = self._clock()
         try:
-            step = await self._step(jobs)
+            step = await self._step(loaded, [held.claim.job for held in batch])
         except Exception as error:
-            await self._answer_one_by_one(jobs, error)
+            await self._answer_one_by_one(loaded, batch, error)
             return
-        self._metrics.batch_done(jobs[0].model, step)
-        for row, job in enumerate(jobs):
-            timings = Timings(1e3 * (started_at - job.submitted_at), step.batch_ms, step.compute_ms)
-            await self._broker.complete(job.id, _outcome(job, step, row, timings))
+        self._report(batch, step, started_at)
 
-    async def _answer_one_by_one(self, jobs: Sequence[SolveJob], error: Exception) -> None:
+    async def _answer_one_by_one(
+        self, loaded: LoadedEngine, batch: Sequence[_Held], error: Exception
+    ) -> None:
         # A request that breaks the program must not fail its batch mates.
-        if len(jobs) > 1:
-            for job in jobs:
-                await self._answer([job])
+        if len(batch) > 1:
+            for held in batch:
+                await self._answer(loaded, [held])
             return
-        [job] = jobs
+        [(source, claim, _)] = batch
+        job = claim.job
         _log.error("solve_failed job=%s model=%s", job.id, job.model.name, exc_info=error)
-        await self._broker.fail(job.id, _as_serving_error(job, error))
+        self._metrics.batch_failed(job.model, 1)
+        source.fail(claim, _as_serving_error(job, error))
 
-    async def _step(self, jobs: Sequence[SolveJob]) -> Step:
-        loaded, columns = self._engines[jobs[0].model], _columns(jobs)
-        engine = loaded.engine
+    async def _step(self, loaded: LoadedEngine, jobs: Sequence[SolveJob]) -> Step:
+        engine, columns = loaded.engine, _columns(jobs)
         if self._device.pipeline_depth > 1:
             launch = await self._device_thread.call(engine.launch, columns)
             return await self._fetch_thread.call(launch.wait)
@@ -169,9 +319,58 @@ class Worker:
             return engine.launch(columns).wait()
         return await self._device_thread.call(lambda: engine.launch(columns).wait())
 
+    def _report(self, batch: Sequence[_Held], step: Step, started_at: float) -> None:
+        queue_ms = [1e3 * (started_at - held.claim.job.submitted_at) for held in batch]
+        answers: dict[Source, list[Answer]] = {}
+        for row, (source, claim, _) in enumerate(batch):
+            timings = Timings(queue_ms[row], step.batch_ms, step.compute_ms)
+            answer = (claim, _outcome(claim.job, step, row, timings))
+            answers.setdefault(source, []).append(answer)
+        row_bytes = sum(output.nbytes for output in step.outputs) // len(batch)
+        for source, own in answers.items():
+            source.answer(own, len(own) * row_bytes)
+        self._observe([held.claim.job for held in batch], step, started_at, queue_ms)
+
+    def _observe(
+        self, jobs: Sequence[SolveJob], step: Step, started_at: float, queue_ms: Sequence[float]
+    ) -> None:
+        self._metrics.batch_done(jobs[0].model, step, queue_ms)
+        traceparents = [job.terms.traceparent for job in jobs]
+        if any(traceparents):
+            self._tracing.batch(
+                jobs[0].model,
+                traceparents,
+                started_at,
+                self._clock(),
+                len(jobs),
+                queue_ms=queue_ms,
+                compute_ms=step.compute_ms,
+            )
+
     def _max_batch_size(self, lane: Hashable) -> int:
-        model, shapes, _ = cast(Lane, lane)
-        return self._engines[model].pace(shapes).max_batch_size
+        return self._placement.max_batch_size(cast(Place, lane))
+
+
+async def _start(batch: Sequence[_Held]) -> Sequence[_Held]:
+    """Those of a batch that are still wanted, marked as running."""
+    if all(held.claim.started for held in batch):
+        return batch
+    claims: dict[Source, list[Claim]] = {}
+    for held in batch:
+        claims.setdefault(held.source, []).append(held.claim)
+    wanted: set[str] = set()
+    for source, own in claims.items():
+        wanted |= await source.start(own)
+    return [held for held in batch if held.claim.job.id in wanted]
+
+
+def _model(held: _Held) -> ModelKey:
+    return held.claim.job.model
+
+
+def _place(claim: Claim) -> Place:
+    job = claim.job
+    return Alone(job.lane, job.id) if claim.suspect else job.lane
 
 
 def _columns(jobs: Sequence[SolveJob]) -> list[list[NDArray[Any]]]:

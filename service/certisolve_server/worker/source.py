@@ -1,0 +1,240 @@
+"""A broker as a worker uses it: what it holds of it, and what it still owes it."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from certisolve_server.broker import AbstractBroker, Capacity, Claim
+from certisolve_server.errors import QueueUnavailable, ServingError
+from certisolve_server.jobs import Outcome
+from certisolve_server.telemetry import Metrics
+
+from .outage import Outage
+
+T = TypeVar("T")
+Answer = tuple[Claim, Outcome]
+
+_log = logging.getLogger(__name__)
+# Answers that may wait for a broker that is out of reach, before no more jobs are taken from it.
+_MAX_UNREPORTED_BYTES = 256 << 20
+# A device is not kept waiting longer than this for leave to start.
+_START_TIMEOUT_S = 2.0
+# Signs of life per lease: two may be lost on the way.
+_BEATS_PER_LEASE = 3
+
+
+class Source:
+    """Claims jobs of one broker, keeps their leases alive and reports how they ended.
+
+    Reports go out one after the other, in the background: those that come meanwhile travel
+    together, and a broker out of reach keeps nobody waiting but itself.
+
+    Arguments:
+        broker: whose jobs.
+        lease_s: seconds after which it takes a silent worker for dead.
+        max_unreported: jobs that may wait to be reported, before no more are claimed.
+        metrics: what is counted.
+        changed: called when something was reported, or claims were let go.
+    """
+
+    def __init__(
+        self,
+        broker: AbstractBroker,
+        *,
+        lease_s: float,
+        max_unreported: int,
+        metrics: Metrics,
+        changed: Callable[[], None],
+    ) -> None:
+        self._broker = broker
+        self._beat_s = lease_s / _BEATS_PER_LEASE
+        self._max_unreported = max_unreported
+        self._metrics = metrics
+        self._changed = changed
+        self._outage = Outage()
+        self._held: dict[str, Claim] = {}
+        self._claiming: asyncio.Timeout | None = None
+        self._owed = asyncio.Event()
+        self._owed_answers: list[Answer] = []
+        self._owed_failures: list[tuple[Claim, ServingError]] = []
+        self._owed_releases: list[Claim] = []
+        self._num_unreported = 0
+        self._unreported_bytes = 0
+
+    # --- Jobs come --------------------------------------------------------------------------------
+
+    async def claim(self, capacity: Capacity, *, start: bool) -> Sequence[Claim]:
+        """Jobs of one lane; none when interrupted, or after a pause when out of reach."""
+        try:
+            async with asyncio.timeout(None) as self._claiming:
+                claims = await self._broker.claim(capacity, start=start)
+        except Exception as error:
+            if self._claiming is None or not self._claiming.expired():
+                await self._outage.wait(error)
+            return ()
+        finally:
+            self._claiming = None
+            self._changed()
+        self._outage.over()
+        return claims
+
+    @property
+    def claiming(self) -> bool:
+        """Whether jobs may come at any moment."""
+        return self._claiming is not None
+
+    def interrupt(self) -> None:
+        """Let a waiting `claim` return, because what can be batched has changed."""
+        if self._claiming is not None and not self._claiming.expired():
+            self._claiming.reschedule(asyncio.get_running_loop().time())
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much is unreported that no more jobs should be claimed."""
+        return (
+            self._num_unreported >= self._max_unreported
+            or self._unreported_bytes >= _MAX_UNREPORTED_BYTES
+        )
+
+    def hold(self, claim: Claim) -> None:
+        """Keep a claim's lease alive until its job is reported."""
+        self._held[claim.job.id] = claim
+
+    async def start(self, claims: Sequence[Claim]) -> set[str]:
+        """Mark jobs as running; the ids of those that may run."""
+        waiting = [claim for claim in claims if not claim.started]
+        if not waiting:
+            return {claim.job.id for claim in claims}
+        wanted = {claim.job.id for claim in claims if claim.started}
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                wanted |= {claim.job.id for claim in await self._broker.start(waiting)}
+        except (QueueUnavailable, TimeoutError):
+            # Nobody can say whether they are still wanted; they will come again.
+            self.release(waiting)
+        else:
+            self._let_go([claim for claim in waiting if claim.job.id not in wanted])
+        return wanted
+
+    # --- Jobs go ----------------------------------------------------------------------------------
+
+    def answer(self, answers: Sequence[Answer], num_bytes: int) -> None:
+        """Report answers, of `num_bytes` together, soon."""
+        self._owed_answers += answers
+        self._unreported_bytes += num_bytes
+        self._owe(len(answers))
+
+    def fail(self, claim: Claim, error: ServingError) -> None:
+        """Report an error soon."""
+        self._owed_failures.append((claim, error))
+        self._owe(1)
+
+    def release(self, claims: Sequence[Claim]) -> None:
+        """Hand jobs back soon."""
+        self._owed_releases += claims
+        self._owe(len(claims))
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything is reported."""
+        return not self._num_unreported
+
+    async def report_forever(self) -> None:
+        """Report what is owed, as soon as the broker can be reached."""
+        while True:
+            await self._owed.wait()
+            self._owed.clear()
+            count, num_bytes = self._num_unreported, self._unreported_bytes
+            await self._report_all()
+            self._num_unreported -= count
+            self._unreported_bytes -= num_bytes
+            self._changed()
+
+    async def _report_all(self) -> None:
+        answers, self._owed_answers = self._owed_answers, []
+        failures, self._owed_failures = self._owed_failures, []
+        releases, self._owed_releases = self._owed_releases, []
+        if answers:
+            await self._complete(answers)
+        for claim, error in failures:
+            await self._fail(claim, error)
+        if releases:
+            await self._insist(lambda: self._broker.release(releases), releases)
+
+    async def _complete(self, answers: Sequence[Answer]) -> None:
+        claims = [claim for claim, _ in answers]
+        num_fenced = await self._insist(lambda: self._broker.complete(answers), claims)
+        if num_fenced:
+            self._metrics.fenced(num_fenced)
+
+    async def _fail(self, claim: Claim, error: ServingError) -> None:
+        if await self._insist(lambda: self._broker.fail(claim, error), [claim]) is False:
+            self._metrics.fenced(1)
+
+    async def _insist(
+        self, report: Callable[[], Awaitable[T]], claims: Sequence[Claim]
+    ) -> T | None:
+        """Report until it is heard; None if it cannot be said at all."""
+        try:
+            while True:
+                try:
+                    result = await report()
+                except QueueUnavailable as error:
+                    await self._outage.wait(error)
+                else:
+                    self._outage.over()
+                    return result
+        except Exception:
+            # Their leases run out, so that another worker gets them.
+            _log.exception("report_failed jobs=%s", ",".join(claim.job.id for claim in claims))
+            return None
+        finally:
+            self._let_go(claims)
+
+    def _owe(self, count: int) -> None:
+        self._num_unreported += count
+        self._owed.set()
+
+    def _let_go(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Hold claims no longer; those that were held, and not again since."""
+        gone = []
+        for claim in claims:
+            held = self._held.get(claim.job.id)
+            if held is not None and held.token == claim.token:
+                gone.append(self._held.pop(claim.job.id))
+        return gone
+
+    # --- Signs of life ----------------------------------------------------------------------------
+
+    async def beat_forever(self, on_lost: Callable[[str], None]) -> None:
+        """Renew leases, and take jobs from workers that do not.
+
+        Args:
+            on_lost: told the id of each job that is no longer ours or wanted.
+        """
+        while True:
+            await asyncio.sleep(self._beat_s)
+            try:
+                await self._renew(on_lost)
+                await self._reap()
+            except Exception as error:
+                await self._outage.wait(error)
+            else:
+                self._outage.over()
+
+    async def _renew(self, on_lost: Callable[[str], None]) -> None:
+        held = list(self._held.values())
+        if not held:
+            return
+        lost = await self._broker.renew(held)
+        self._metrics.leases_renewed(len(held) - len(lost))
+        for claim in self._let_go(lost):
+            on_lost(claim.job.id)
+
+    async def _reap(self) -> None:
+        reaped = await self._broker.reap()
+        if reaped.num_redelivered:
+            self._metrics.redelivered(reaped.num_redelivered)
+        if reaped.num_dead:
+            self._metrics.dead_lettered(reaped.num_dead)
