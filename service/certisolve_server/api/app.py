@@ -14,6 +14,7 @@ from certisolve_server.dataplane import DataPlane
 
 from . import openapi, problems, rest
 
+_VERSION = version("certisolve-server")
 _SOLVE_PATH = "/v1/models/{model}/solve"
 _SOLVE = re.compile(r"/v1/models/([^/]+)/solve")
 
@@ -22,7 +23,7 @@ def create_app(dataplane: DataPlane) -> ASGIApp:
     """The application that serves `dataplane`."""
     app = FastAPI(
         title="certisolve",
-        version=version("certisolve-server"),
+        version=_VERSION,
         description="Fields and bounds from trained surrogates of differential equations.",
         # Looking for a tracer in every request would take a tenth of the server's time.
         telemetry={"tracing": False, "metrics": False, "logs": False},

@@ -3,13 +3,16 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from certisolve_server.api.app import create_app
 from certisolve_server.api.events import job_events
 from certisolve_server.dataplane import JobView
 from certisolve_server.errors import InternalError, QueueUnavailable
 from certisolve_server.jobs import JobState
+from dataplanes import Plane, request
 
 pytestmark = pytest.mark.anyio
 FIRST = JobView("j", JobState("queued", position=3, expected_wait_s=1.5))
@@ -121,3 +124,26 @@ async def test_a_slow_reader_is_told_less_often_and_still_the_end():
     assert len(produced) <= 3  # not piled up in memory
     rest = [chunk async for chunk in events]
     assert b"event: cancelled" in rest[-1]
+
+
+async def test_a_client_that_goes_away_leaves_nothing_behind():
+    plane = Plane()
+    app = create_app(plane.dataplane)
+    job = await plane.dataplane.submit_solve(request())
+    before, told = asyncio.all_tasks(), asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await told.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message.get("body"):
+            told.set()
+
+    path = f"/v1/jobs/{job.id}/events"
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
+    async with asyncio.timeout(5):  # the job itself does not end
+        await app(scope, receive, send)
+        if left := asyncio.all_tasks() - before:
+            await asyncio.wait(left)
+    assert (await plane.dataplane.job(job.id)).state.status == "queued"

@@ -8,12 +8,15 @@ import httpx
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from certisolve.v1 import solve_pb2, solve_pb2_grpc, tensor_pb2
+from certisolve.v1 import solve_pb2, solve_pb2_grpc, tensor_pb2, worker_pb2, worker_pb2_grpc
+from certisolve_server.api.rpc import MoreServices, create_server
 from certisolve_server.bench import LocalServer
+from dataplanes import Plane
 
 _COMPUTED = 'certisolve_batch_size_sum{model="slow"}'
 _CANCELLED = 'certisolve_requests_total{code="cancelled",model="slow"}'
@@ -87,3 +90,33 @@ def _wait_for_depth(http: httpx.Client, depth: int) -> None:
 def _metric(http: httpx.Client, name: str) -> float:
     lines = http.get("/metrics").text.splitlines()
     return next((float(line.split()[-1]) for line in lines if line.startswith(name)), 0.0)
+
+
+@pytest.mark.anyio
+async def test_a_process_can_offer_more_services() -> None:
+    class Status(worker_pb2_grpc.WorkerServiceServicer):
+        async def Status(self, request, context):
+            return worker_pb2.WorkerStatus(state="serving")
+
+    name = worker_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name
+    adder = worker_pb2_grpc.add_WorkerServiceServicer_to_server
+    server = create_server(Plane().dataplane, [MoreServices(adder, Status(), name)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = worker_pb2_grpc.WorkerServiceStub(channel)
+        assert (await stub.Status(worker_pb2.StatusRequest(), timeout=10)).state == "serving"
+        health = health_pb2_grpc.HealthStub(channel)
+        checked = await health.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
+        assert checked.status == health_pb2.HealthCheckResponse.SERVING
+        assert name in await _reflected(channel)
+    await server.stop(None)
+
+
+async def _reflected(channel: grpc.aio.Channel) -> set[str]:
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    call = stub.ServerReflectionInfo()
+    await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+    reply = await call.read()
+    await call.done_writing()
+    return {service.name for service in reply.list_services_response.service}

@@ -154,6 +154,14 @@ def test_the_interface_is_documented(http: httpx.Client) -> None:
     document = http.get("/openapi.json").json()
     solve_path = document["paths"]["/v1/models/{model}/solve"]["post"]
     assert wire.SAFETENSORS in solve_path["requestBody"]["content"]
+    assert {"200", "202", "404", "409", "422", "429", "503", "504"} <= solve_path[
+        "responses"
+    ].keys()
+    headers = {each["name"] for each in solve_path["parameters"] if each["in"] == "header"}
+    assert {"Prefer", "Idempotency-Key", "Certisolve-Deadline-Ms", "traceparent"} <= headers
+    assert {"Certisolve-Tenant", "Certisolve-Priority"} <= headers
+    events = document["paths"]["/v1/jobs/{job_id}/events"]["get"]["responses"]
+    assert "text/event-stream" in events["200"]["content"]
     for reference in _references(document):
         name = reference.removeprefix("#/components/schemas/")
         assert name in document["components"]["schemas"]
