@@ -32,7 +32,7 @@ class ModelEntry:
     Attributes:
         ready: whether a worker has loaded it.
         fault: why it never will be; None while there is hope.
-        workers: that have loaded it; empty where the server is its only worker.
+        workers: that have loaded it.
     """
 
     artifact: Artifact

@@ -66,6 +66,8 @@ class DataPlane:
         jobs_broker: where jobs go, and solves with an idempotency key: a queue that other
             processes see too; None for the same one.
         tracing: where spans go; None keeps none.
+        needs_every_model: False for a server that is ready with one of its models loaded, because
+            its fleet loads others while it serves.
         clock: Unix seconds.
     """
 
@@ -78,6 +80,7 @@ class DataPlane:
         *,
         jobs_broker: AbstractBroker | None = None,
         tracing: Tracing | None = None,
+        needs_every_model: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.limits = limits
@@ -86,6 +89,7 @@ class DataPlane:
         self._jobs_broker = jobs_broker or broker
         self._metrics = metrics
         self._tracing = tracing or Tracing.disabled()
+        self._needs_every_model = needs_every_model
         self._clock = clock
         self._job_ids = JobIds()
 
@@ -108,14 +112,10 @@ class DataPlane:
         return self._broker.fault
 
     def ready(self) -> bool:
-        """Whether requests are served: the queue is in reach, every model that can be is loaded.
-
-        Of a fleet, whose workers come and go, one model that is loaded is enough.
-        """
+        """Whether requests can be served: the queue is within reach and the models are loaded."""
         hopeful = [entry for entry in self._catalog if entry.fault is None]
-        loaded = [entry for entry in hopeful if entry.ready]
-        complete = len(loaded) == len(hopeful) or any(entry.workers for entry in loaded)
-        return self.fault() is None and bool(loaded) and complete
+        enough = all if self._needs_every_model else any
+        return self.fault() is None and bool(hopeful) and enough(entry.ready for entry in hopeful)
 
     async def metrics(self) -> bytes:
         """The Prometheus text of this process; without the queue's depth when out of its reach."""

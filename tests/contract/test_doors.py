@@ -9,6 +9,7 @@ from certisolve import (
     AsyncClient,
     Client,
     DeadlineExceeded,
+    IdempotencyConflict,
     InvalidRequest,
     NotFound,
     PayloadTooLarge,
@@ -119,3 +120,30 @@ def test_async_jobs_are_awaited(scheme: str, server: LocalServer) -> None:
             return (await job.wait()).fields["u"]
 
     np.testing.assert_array_equal(asyncio.run(solve()), FIELD)
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_job_is_followed_to_its_end(scheme: str, server: LocalServer) -> None:
+    with Client(server.url(scheme)) as client:
+        jobs = [client.submit_solve("slow", {"u0": FIELD}) for _ in range(2)]
+        told = list(jobs[-1].events())
+    assert told[0].status in ("queued", "running")
+    assert (told[-1].status, told[-1].progress) == ("succeeded", 1.0)
+    positions = [info.position for info in told if info.position is not None]
+    assert positions == sorted(positions, reverse=True)
+
+
+@every_door
+def test_a_key_is_one_run_whoever_asks(door: str, server: LocalServer) -> None:
+    key = f"one-run-{door}"
+    first, again = solve_through(door, server, "double", [{"u0": FIELD}] * 2, idempotency_key=key)
+    assert first.timings_ms == again.timings_ms  # of the same run
+    with pytest.raises(IdempotencyConflict):
+        solve_through(door, server, "double", [{"u0": FIELD + 1}], idempotency_key=key)
+
+
+@every_door
+@pytest.mark.parametrize("priority", ["high", "normal", "low"])
+def test_every_priority_is_served(door: str, priority: str, server: LocalServer) -> None:
+    [solution] = solve_through(door, server, "double", [{"u0": FIELD}], priority=priority)
+    np.testing.assert_array_equal(solution.fields["u"], 2 * FIELD)

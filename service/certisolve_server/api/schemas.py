@@ -120,9 +120,7 @@ class ModelInfo(_Body):
     digest: str = Field(description="SHA-256 of the manifest, which names that of every file.")
     ready: bool
     fault: str | None = Field(description="Why it cannot be loaded; null while there is hope.")
-    workers: list[WorkerRef] = Field(
-        description="Where it is loaded; empty where the server is its only worker."
-    )
+    workers: list[WorkerRef] = Field(description="Where it is loaded.")
     manifest: dict[str, object]
 
 

@@ -48,7 +48,14 @@ async def serve(settings: Settings, *, on_ready: Callable[[Addresses], None]) ->
     registry = RedisRegistry(settings.broker, settings.queue)
     catalog, metrics = Catalog(), Metrics()
     tracing = open_tracing(settings, "certisolve-gateway", name)
-    dataplane = DataPlane(catalog, broker, limits_of(settings), metrics, tracing=tracing)
+    dataplane = DataPlane(
+        catalog,
+        broker,
+        limits_of(settings),
+        metrics,
+        tracing=tracing,
+        needs_every_model=False,
+    )
     async with broker, open_doors(settings, dataplane) as doors:
         await check_broker(broker)
         directory = Directory(registry, catalog, broker)

@@ -314,9 +314,14 @@ def test_a_deadline_of_a_job_travels_as_metadata(channel: grpc.Channel) -> None:
 
 
 def test_models_say_where_they_are_loaded(http: httpx.Client, channel: grpc.Channel) -> None:
-    assert all(model["workers"] == [] for model in http.get("/v1/models").json()["models"])
-    listed = model_pb2_grpc.ModelServiceStub(channel).ListModels(model_pb2.ListModelsRequest())
-    assert all(len(model.workers) == 0 for model in listed.models)
+    stub = model_pb2_grpc.ModelServiceStub(channel)
+    listed = stub.ListModels(model_pb2.ListModelsRequest(), timeout=20)
+    workers = {
+        info.model.name: [MessageToDict(worker) for worker in info.workers]
+        for info in listed.models
+    }
+    models = http.get("/v1/models").json()["models"]
+    assert workers == {model["name"]: model["workers"] for model in models}
 
 
 def _computed(http: httpx.Client) -> float:
