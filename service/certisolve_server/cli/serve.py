@@ -1,6 +1,8 @@
 """certisolve serve: gateway, queue and one worker in one process."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from . import options
 from .banner import print_banner
@@ -17,6 +19,7 @@ def serve(
     grpc_port: options.GrpcPort = None,
     models: options.Models = None,
     load: options.Load = None,
+    broker: Annotated[str | None, typer.Option(help="Queue: memory:// alone, here.")] = None,
     device: options.Device = None,
     num_threads: options.NumThreads = None,
     max_body_bytes: options.MaxBodyBytes = None,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from certisolve_server.broker import MemoryBroker
-from certisolve_server.catalog import Catalog
+from certisolve_server.catalog import Catalog, WorkerRef
 from certisolve_server.dataplane import DataPlane
 from certisolve_server.doors import Addresses, StartupError, open_doors
 from certisolve_server.settings import Settings
@@ -13,7 +13,14 @@ from certisolve_server.telemetry import Metrics
 from certisolve_server.worker import Worker
 
 from .loading import Progress, load_all, open_catalog, open_compute_device
-from .startup import bounds_of, limits_of, on_stop_signal, open_tracing, tune_garbage_collector
+from .startup import (
+    bounds_of,
+    limits_of,
+    on_stop_signal,
+    open_tracing,
+    process_name,
+    tune_garbage_collector,
+)
 
 
 class Ready(NamedTuple):
@@ -61,7 +68,8 @@ async def serve(
         on_stop_signal(doors.stop)
         serving = tasks.create_task(doors.serve())
         working = tasks.create_task(worker.run())
-        num_served = await load_all(worker, device, catalog, on_progress)
+        where = WorkerRef(process_name(settings), device.name, doors.addresses.grpc)
+        num_served = await load_all(worker, device, catalog, where, on_progress)
         tune_garbage_collector()
         if num_served:
             on_ready(Ready(doors.addresses, device.name, catalog))

@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from certisolve_server.artifacts import ArtifactError, scan
-from certisolve_server.catalog import Catalog, ModelEntry
+from certisolve_server.catalog import Catalog, ModelEntry, WorkerRef
 from certisolve_server.doors import StartupError
 from certisolve_server.engines import AbstractDevice, ProgramError, load_engine, open_device
 from certisolve_server.jobs import Artifact
@@ -79,6 +79,7 @@ async def load_all(
     worker: Worker,
     device: AbstractDevice,
     catalog: Catalog,
+    where: WorkerRef,
     on_progress: Callable[[Progress], None],
 ) -> int:
     """Load every model of the catalog, which is told of each; how many are served."""
@@ -86,7 +87,7 @@ async def load_all(
     on_progress(Progress(0, len(entries)))
     for done, entry in enumerate(entries, 1):
         fault = await load(worker, device, entry.artifact)
-        catalog.put(ModelEntry(entry.artifact, ready=fault is None, fault=fault))
+        catalog.put(settled(entry.artifact, fault, where))
         on_progress(Progress(done, len(entries), entry.artifact.manifest.name, fault))
     return sum(entry.ready for entry in catalog)
 
@@ -99,6 +100,13 @@ async def load(worker: Worker, device: AbstractDevice, artifact: Artifact) -> st
         _log.error("model_refused model=%s fault=%s", artifact.manifest.name, error)
         return str(error)
     return None
+
+
+def settled(artifact: Artifact, fault: str | None, where: WorkerRef) -> ModelEntry:
+    """What the catalog says of an artifact that was loaded, or could not be."""
+    if fault is not None:
+        return ModelEntry(artifact, fault=fault)
+    return ModelEntry(artifact, ready=True, workers=(where,))
 
 
 def _check_wanted(wanted: Collection[str], known: Collection[str], settings: Settings) -> None:

@@ -55,7 +55,13 @@ def open_broker(settings: Settings, name: str, command: str) -> RedisBroker:
         )
     # An answer must not reach the namesake that a restart has put in this process's place.
     unique = f"{name}.{secrets.token_hex(4)}"
-    return RedisBroker(settings.broker, unique, bounds=bounds_of(settings), prefix=settings.queue)
+    return RedisBroker(
+        settings.broker,
+        unique,
+        bounds=bounds_of(settings),
+        prefix=settings.queue,
+        shared_memory=settings.shared_memory,
+    )
 
 
 async def check_broker(broker: RedisBroker) -> None:

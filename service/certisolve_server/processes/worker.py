@@ -27,6 +27,7 @@ from .loading import (
     open_catalog,
     open_compute_device,
     scan_repository,
+    settled,
 )
 from .startup import (
     bounds_of,
@@ -84,7 +85,7 @@ async def serve(
                 tasks.create_task(worker.run()),
                 tasks.create_task(node.announce_forever()),
             ]
-            num_served = await load_all(worker, device, catalog, on_progress)
+            num_served = await load_all(worker, device, catalog, node.where, on_progress)
             if num_served:
                 tune_garbage_collector()
                 node.start_serving()
@@ -147,7 +148,7 @@ class Node:
         async with self._changing:
             artifact = await asyncio.to_thread(self._find, name, version)
             fault = await load(self._worker, self._device, artifact)
-            self._catalog.put(ModelEntry(artifact, ready=fault is None, fault=fault))
+            self._catalog.put(settled(artifact, fault, self.where))
             self._changed.set()
         if fault is not None:
             raise ModelNotReady(fault)
@@ -176,10 +177,15 @@ class Node:
         """Take no more jobs, finish those at hand, then end the process."""
         self._draining.set()
 
+    @property
+    def where(self) -> WorkerRef:
+        """The worker as others find it."""
+        return WorkerRef(self._name, self._device.name, self.grpc)
+
     def status(self) -> WorkerStatus:
         """Where the worker stands."""
         return WorkerStatus(
-            worker=WorkerRef(self._name, self._device.name, self.grpc),
+            worker=self.where,
             state="draining" if self._draining.is_set() else self._state,
             entries=tuple(self._catalog),
             num_waiting=self._worker.num_waiting,

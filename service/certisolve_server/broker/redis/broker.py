@@ -51,6 +51,7 @@ _MAX_ANSWER_BYTES = 32 << 20
 #: Larger records go through shared memory where they can; benchmarks/queue.py has both ways.
 _MAX_INLINE_BYTES = 64 << 10
 _SWEEP_S = 60.0
+_PAUSE_S = 0.2
 _ALIVE = (b"queued", b"claimed", b"running")
 
 
@@ -141,12 +142,13 @@ class RedisBroker(AbstractBroker):
         if not keep_result:
             self._replies.expect(job.id)
             self._unanswered[job.id] = values
+        posted = self._outbox.post(values)
         try:
-            status, job_id = await self._outbox.submit(values)
+            status, job_id = self._outbox.read(await asyncio.shield(posted))
         except BaseException as error:
             self._forget(job.id)
             if isinstance(error, asyncio.CancelledError | QueueUnavailable):
-                self._spawn(self._cancel_quietly(job.id))
+                self._spawn(self._withdraw(job.id, posted))
             raise
         if status == b"conflict":
             raise IdempotencyConflict(
@@ -335,15 +337,22 @@ class RedisBroker(AbstractBroker):
     async def _submit_quietly(self, values: tuple[Any, ...]) -> None:
         # The next outage, or the caller's deadline, brings what fails here to an end.
         with contextlib.suppress(ServingError):
-            await self._outbox.submit(values)
+            await self._outbox.post(values)
 
-    async def _cancel_quietly(self, job_id: str) -> None:
+    async def _withdraw(self, job_id: str, posted: "asyncio.Future[list[Any]]") -> None:
+        """Cancel what was posted, in case it was or will be taken."""
+        await asyncio.wait([posted])
+        posted.exception()  # seen: it is not to be logged as lost
         with contextlib.suppress(ServingError):
             await self._state(job_id, "", "", "1")
 
     async def _kept_result(self, job_id: str) -> Outcome:
         while True:
-            state = await self.state(job_id, wait_s=60.0)
+            try:
+                state = await self.state(job_id, wait_s=60.0)
+            except QueueUnavailable:
+                await asyncio.sleep(_PAUSE_S)  # the job is safe, and so is its answer
+                continue
             if state.ended:
                 return _outcome(state)
 

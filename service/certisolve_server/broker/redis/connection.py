@@ -55,6 +55,7 @@ class Connection:
         self, url: str, prefix: str, bounds: Bounds, clock: Callable[[], float] | None
     ) -> None:
         self.url = url
+        self._name = _without_password(url)
         self.prefix = f"{{{prefix}}}"
         self.fault: str | None = "not connected yet"
         self._bounds = json.dumps(asdict(bounds))
@@ -109,7 +110,7 @@ class Connection:
     def reached(self) -> None:
         """Note that Redis answered."""
         if self.fault is not None:
-            _log.info("redis_reached url=%s", self.url)
+            _log.info("redis_reached url=%s", self._name)
             self.fault = None
 
     async def check(self) -> None:
@@ -125,13 +126,13 @@ class Connection:
         except UNREACHABLE as error:
             raise self._unreachable(error) from error
         except ResponseError as error:
-            raise UnsafeRedis(f"{self.url} does not answer INFO: {error}") from error
-        _check_facts(self.url, facts)
+            raise UnsafeRedis(f"{self._name} does not answer INFO: {error}") from error
+        _check_facts(self._name, facts)
         if not persistence.get("aof_enabled"):
             _log.warning(
                 "redis_without_aof url=%s accepted jobs are lost when it restarts; "
                 "set appendonly yes",
-                self.url,
+                self._name,
             )
         self.reached()
 
@@ -152,8 +153,8 @@ class Connection:
 
     def _unreachable(self, error: Exception) -> QueueUnavailable:
         if self.fault is None:
-            _log.warning("redis_unreachable url=%s error=%s", self.url, error)
-        self.fault = f"Redis at {_without_password(self.url)} cannot be reached"
+            _log.warning("redis_unreachable url=%s error=%s", self._name, error)
+        self.fault = f"Redis at {self._name} cannot be reached"
         return QueueUnavailable(self.fault, retry_after_s=1.0)
 
 
@@ -198,14 +199,14 @@ async def execute(client: "aioredis.Redis", *words: Any) -> Any:
     return await client.execute_command(*words)  # type: ignore[no-untyped-call]  # as redis has it
 
 
-def _check_facts(url: str, facts: Mapping[str, Any]) -> None:
+def _check_facts(name: str, facts: Mapping[str, Any]) -> None:
     version = tuple(int(part) for part in str(facts["redis_version"]).split(".")[:2])
     if version < _OLDEST:
-        raise UnsafeRedis(f"{url} is Redis {facts['redis_version']}; 6.2 or newer is needed")
+        raise UnsafeRedis(f"{name} is Redis {facts['redis_version']}; 6.2 or newer is needed")
     policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         raise UnsafeRedis(
-            f"{_without_password(url)} has maxmemory-policy {policy}, under which it drops "
+            f"{name} has maxmemory-policy {policy}, under which it drops "
             "accepted work when its memory is full; run `redis-cli config set maxmemory-policy "
             "noeviction` and put the same into redis.conf"
         )

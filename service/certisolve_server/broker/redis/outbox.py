@@ -31,17 +31,23 @@ class Outbox:
         self._full: QueueFull | None = None
         self._full_until = 0.0
 
-    async def submit(self, values: tuple[Any, ...]) -> list[Any]:
-        """What `submit.lua` replies to one job's values.
+    def post(self, values: tuple[Any, ...]) -> "asyncio.Future[list[Any]]":
+        """Send one job's values; what `submit.lua` replies to them, not yet read.
 
-        Raises:
-            QueueFull: refused.
-            QueueUnavailable: out of reach; the job may have been taken.
+        The future fails with QueueUnavailable when Redis is out of reach: the job may have been
+        taken. It is not to be cancelled: what was posted will be sent.
         """
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Submission(values, future))
         self._arrival.set()
-        reply = await future
+        return future
+
+    def read(self, reply: list[Any]) -> list[Any]:
+        """A reply, if the job was not refused for want of room.
+
+        Raises:
+            QueueFull: it was.
+        """
         if reply[0] == b"full":
             raise self._refused(reply[1].decode(), float(reply[2]))
         return reply
@@ -96,8 +102,6 @@ class _Submission(NamedTuple):
     future: "asyncio.Future[list[Any]]"
 
     def settle(self, reply: list[Any] | ServingError) -> None:
-        if self.future.done():  # its caller went away
-            return
         if isinstance(reply, ServingError):
             self.future.set_exception(reply)
         else:

@@ -36,7 +36,7 @@ class Segments:
 
     def __init__(self, queue: str) -> None:
         self._prefix = f"certisolve-{hashlib.sha256(queue.encode()).hexdigest()[:12]}-"
-        self.host = _host()
+        self.host = _HOST
 
     def write(self, job_id: str, side: str, chunks: Sequence[Chunk]) -> bytes | None:
         """Put a record into a new segment; a reference to it, None if there is no room.
@@ -141,3 +141,7 @@ def _born_at(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return time.time()
+
+
+# At import: an event loop must not wait for a file.
+_HOST = _host()

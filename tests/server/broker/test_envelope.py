@@ -1,0 +1,149 @@
+"""Jobs and answers survive the way through a queue unchanged, and nothing else is taken for one."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from certisolve import wire
+from certisolve_server.broker.envelope import (
+    decode_error,
+    decode_job,
+    decode_outcome,
+    encode_error,
+    encode_job,
+    encode_outcome,
+)
+from certisolve_server.errors import ErrorCode, InternalError, OutOfRange, ServingError, error_of
+from certisolve_server.jobs import (
+    ModelKey,
+    Outcome,
+    Priority,
+    SolveContext,
+    SolveJob,
+    Terms,
+    Timings,
+)
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+arrays = st.lists(
+    st.sampled_from(list(wire.DTYPES.values())).flatmap(
+        lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0))
+    ),
+    max_size=3,
+).map(tuple)
+models = st.builds(ModelKey, st.text(max_size=8), st.text(max_size=8), st.text(max_size=8))
+sizes = st.dictionaries(st.text(max_size=4), st.integers(1, 10**6), max_size=3)
+contexts = st.builds(
+    SolveContext,
+    t=st.lists(finite, max_size=3).map(tuple),
+    sizes=sizes,
+    resampled_from=st.none() | sizes,
+    expected_error=st.none() | finite,
+    diagnostics=st.booleans(),
+)
+jobs = st.builds(
+    SolveJob,
+    id=st.text(max_size=8),
+    model=models,
+    inputs=arrays,
+    parameters=st.lists(finite, max_size=3).map(tuple),
+    submitted_at=finite,
+    context=contexts,
+    terms=st.builds(
+        Terms,
+        deadline=st.none(),
+        tenant=st.text(max_size=8),
+        priority=st.sampled_from(Priority),
+        traceparent=st.text(max_size=8),
+    ),
+)
+outcomes = st.builds(
+    Outcome,
+    model=models,
+    outputs=arrays,
+    finite=st.booleans(),
+    timings=st.builds(Timings, finite, finite, finite),
+    batch_size=st.integers(1, 512),
+    context=contexts,
+)
+
+
+def same(actual, expected) -> bool:
+    pairs = list(zip(actual, expected, strict=True))
+    # Bit for bit: NaN is not equal to itself, and -0.0 is equal to 0.0.
+    return all((a.dtype, a.shape, a.tobytes()) == (e.dtype, e.shape, e.tobytes()) for a, e in pairs)
+
+
+@given(jobs, st.none() | finite)
+def test_a_job_arrives_as_it_was_sent(job, deadline):
+    read = decode_job(encode_job(job).to_bytes(), deadline)
+    assert same(read.inputs, job.inputs)
+    assert read.terms.deadline == deadline
+    for name in ("id", "model", "parameters", "submitted_at", "context"):
+        assert getattr(read, name) == getattr(job, name)
+    for name in ("tenant", "priority", "traceparent"):
+        assert getattr(read.terms, name) == getattr(job.terms, name)
+
+
+@given(outcomes)
+def test_an_answer_arrives_as_it_was_computed(outcome):
+    read = decode_outcome(encode_outcome(outcome).to_bytes())
+    assert same(read.outputs, outcome.outputs)
+    for name in ("model", "finite", "timings", "batch_size", "context"):
+        assert getattr(read, name) == getattr(outcome, name)
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_an_error_arrives_under_its_code(code):
+    error = decode_error(encode_error(error_of(code, "what", "inputs.u0", 2.5)))
+    assert (error.code, error.detail, error.field, error.retry_after_s) == (
+        code,
+        "what",
+        "inputs.u0",
+        2.5,
+    )
+
+
+def test_an_error_keeps_its_class():
+    assert type(decode_error(encode_error(OutOfRange("too large")))) is OutOfRange
+
+
+def test_an_error_of_a_newer_release_is_an_internal_one():
+    error = error_of("of_tomorrow", "what", "", None)
+    assert isinstance(error, ServingError)
+    assert error.code is ErrorCode.INTERNAL
+
+
+def test_arrays_are_views_of_the_record():
+    sent = Outcome(
+        ModelKey("m", "1"),
+        (np.arange(4, dtype=np.float64),),
+        True,
+        Timings(0, 0, 0),
+        1,
+        SolveContext((), {}, None, None, True),
+    )
+    (read,) = decode_outcome(encode_outcome(sent).to_bytes()).outputs
+    assert not read.flags.owndata
+    assert read.flags.aligned
+
+
+@given(st.binary(max_size=64))
+def test_anything_else_is_a_damaged_record(record):
+    with pytest.raises(InternalError):
+        decode_outcome(record)
+
+
+@given(outcomes.filter(lambda outcome: any(o.size for o in outcome.outputs)), st.data())
+def test_a_record_that_is_cut_short_is_damaged(outcome, data):
+    record = encode_outcome(outcome).to_bytes()
+    with pytest.raises(InternalError):
+        decode_outcome(record[: data.draw(st.integers(0, len(record) - 1))])
+
+
+def test_a_record_of_another_version_is_refused():
+    record = b"\x08\0\0\0\0\0\0\0" + b'{"v":9} '
+    with pytest.raises(InternalError, match="version 9"):
+        decode_outcome(record)
