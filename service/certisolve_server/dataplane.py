@@ -155,8 +155,11 @@ class DataPlane:
 
         Args:
             request: whose deadline counts whatever the caller's patience.
-            wait_s: the caller's patience; None for the server's where there is no deadline.
+            wait_s: the caller's patience; None for the server's where there is no deadline. With
+                a queue of their own for jobs, None means that it does not become one.
         """
+        if wait_s is None and self._jobs_broker is not self._broker:
+            return await self.solve(request)
         return await self._counted(request.model, self._solve_within(request, wait_s))
 
     async def submit_solve(self, request: SolveRequest) -> JobView:

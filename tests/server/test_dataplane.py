@@ -331,9 +331,10 @@ async def test_a_result_whose_model_nobody_knows_is_a_clear_error():
 async def test_jobs_and_keys_go_to_the_queue_that_others_see_and_solves_to_the_one_at_hand():
     shared = MemoryBroker(Bounds())
     plane = Plane(jobs_broker=shared)
-    solving = asyncio.create_task(plane.dataplane.solve(request()))
-    await work_once(plane.broker)
-    await solving
+    for call in (plane.dataplane.solve(request()), plane.dataplane.solve_within(request(), None)):
+        solving = asyncio.create_task(call)
+        await work_once(plane.broker)
+        assert isinstance(await solving, Solution)
     for call in (
         plane.dataplane.submit_solve(request()),
         plane.dataplane.solve_within(request(), 0),
