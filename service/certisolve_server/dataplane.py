@@ -100,7 +100,7 @@ class DataPlane:
         return list(self._catalog)
 
     def model(self, name: str, version: str | None = None) -> ModelEntry:
-        """One version of one model, the newest by default.
+        """One version of one model, by default the newest that is ready.
 
         Raises:
             NotFound: no such model or version.
