@@ -178,21 +178,33 @@ class FairQueue:
 
     def _fill(self, lane: LaneRecord, size: int, now: float, taken: Taken) -> None:
         tenants = [tenant for tenant in self._active.values() if lane in tenant.flows]
+        if len(tenants) == 1:  # by far the most frequent case, which needs no heap
+            self._take_from(tenants[0], lane, size, now, taken)
+            return
         sharers = [(tenant.virtual_time, rank, tenant) for rank, tenant in enumerate(tenants)]
         heapq.heapify(sharers)
         while sharers and len(taken.batch) < size:
             _, rank, tenant = sharers[0]
-            ticket = tenant.pop(lane)
-            if ticket.expired(now):
-                taken.expired.append(ticket)
-            else:
-                taken.batch.append(ticket)
-                self._charge(tenant, lane)
+            self._take_from(tenant, lane, 1, now, taken)
             if lane in tenant.flows:
                 heapq.heapreplace(sharers, (tenant.virtual_time, rank, tenant))
             else:
                 heapq.heappop(sharers)
-                self._retire_if_empty(tenant)
+
+    def _take_from(
+        self, tenant: "_Tenant", lane: LaneRecord, count: int, now: float, taken: Taken
+    ) -> None:
+        """Take up to `count` tickets; those that have expired do not count."""
+        batch = taken.batch
+        while count and lane in tenant.flows:
+            ticket = tenant.pop(lane)
+            if ticket.expired(now):
+                taken.expired.append(ticket)
+            else:
+                batch.append(ticket)
+                self._charge(tenant, lane)
+                count -= 1
+        self._retire_if_empty(tenant)
 
     def _charge(self, tenant: "_Tenant", lane: LaneRecord) -> None:
         self._virtual_time = tenant.virtual_time

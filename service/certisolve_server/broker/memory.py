@@ -263,6 +263,8 @@ class MemoryBroker(AbstractBroker):
         self._arrival.set()
 
     def _take(self, capacity: Capacity, *, start: bool) -> list[Claim]:
+        if not self._queue.num_tenants:
+            return []
         now = self._clock()
         batch, expired = self._queue.take(capacity.limit, now)
         for ticket in expired:
@@ -392,7 +394,8 @@ class _Entry:
     def start(self, now: float) -> None:
         if self._started_at is None:
             self._started_at = now
-            _wake(self._waiting_for_change)
+            if self._waiting_for_change:
+                _wake(self._waiting_for_change)
 
     def blame(self) -> None:
         """Remember that its worker died."""
@@ -409,8 +412,9 @@ class _Entry:
 
     def finish(self, state: JobState) -> None:
         self.ended = state
-        _wake(self._waiting_for_end)
-        _wake(self._waiting_for_change)
+        for waiting in (self._waiting_for_end, self._waiting_for_change):
+            if waiting:
+                _wake(waiting)
 
     async def end(self) -> JobState:
         """The final state, as soon as there is one."""

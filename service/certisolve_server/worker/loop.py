@@ -16,7 +16,7 @@ from certisolve_server.batching import AbstractBatcher, DynamicBatcher, Request
 from certisolve_server.broker import AbstractBroker, Claim
 from certisolve_server.engines import AbstractDevice, LoadedEngine, Step
 from certisolve_server.errors import DeadlineExceeded, InternalError, ServingError
-from certisolve_server.jobs import ModelKey, Outcome, SolveJob, Timeline, Timings
+from certisolve_server.jobs import Lane, ModelKey, Outcome, SolveJob, Timeline, Timings
 from certisolve_server.telemetry import Metrics, Tracing
 
 from .device_thread import DeviceThread
@@ -34,6 +34,17 @@ class _Held(NamedTuple):
     source: Source
     claim: Claim
     claimed_at: float
+
+
+class _Batch(NamedTuple):
+    """Jobs that run together, and the engine that was loaded for them when they were put together.
+
+    It is theirs until they are answered, even if the model is unloaded meanwhile.
+    """
+
+    lane: Lane
+    loaded: LoadedEngine
+    held: Sequence[_Held]
 
 
 class Worker:
@@ -159,12 +170,13 @@ class Worker:
                 self._admit(source, claims)
 
     def _may_claim(self, source: Source) -> bool:
-        return (
-            len(self._placement) > 0
-            and not self._draining
-            and not source.congested
-            and self._placement.num_batches(self._waiting_by_place) < 1
-        )
+        if self._draining or not self._placement or source.congested:
+            return False
+        if not self._waiting:
+            return True
+        # What waits while the device is idle is about to start; what comes then can start at once.
+        busy = bool(self._running_by_model)
+        return busy and self._placement.num_batches(self._waiting_by_place) < 1
 
     def _claim_anew(self) -> None:
         for source in self._sources:
@@ -237,12 +249,12 @@ class Worker:
     async def _run_forever(self) -> None:
         while True:
             batch = await self._next_batch()
-            if not batch:
+            if batch is None:
                 continue
-            model, count = _model(batch[0]), len(batch)
+            model, count = batch.lane.model, len(batch.held)
             self._running_by_model[model] += count
             try:
-                await self._run(self._placement[model], batch)
+                await self._run(batch)
             finally:
                 self._finished(model, count)
 
@@ -252,18 +264,20 @@ class Worker:
             del self._running_by_model[model]
         self._change.set()
 
-    async def _next_batch(self) -> list[_Held]:
-        """What should run next; empty after waiting for work."""
+    async def _next_batch(self) -> _Batch | None:
+        """What should run next; None after waiting for work."""
         now = self._clock()
         for request in self._batcher.expire(now):
             self._drop_expired(request, now)
         batch = self._batcher.next_batch(now, device_idle=not self._running_by_model)
         if batch is None:
             await self._wait_for_arrival(now)
-            return []
+            return None
         held = [self._waiting.pop(request.id) for request in batch.requests]
-        self._left(cast(Place, batch.lane), len(held))
-        return held
+        place = cast(Place, batch.lane)
+        self._left(place, len(held))
+        lane = place.lane if isinstance(place, Alone) else place
+        return _Batch(lane, self._placement[lane.model], held)
 
     async def _wait_for_arrival(self, now: float) -> None:
         wake_at = self._batcher.wake_at()
@@ -282,40 +296,39 @@ class Worker:
         spent = Timeline(request.arrived_at, held.claimed_at).account(now)
         held.source.fail(held.claim, DeadlineExceeded(f"the deadline passed: {spent}"))
 
-    async def _run(self, loaded: LoadedEngine, batch: Sequence[_Held]) -> None:
-        wanted = await _start(batch)
+    async def _run(self, batch: _Batch) -> None:
+        wanted = await _start(batch.held)
         if wanted:
-            await self._answer(loaded, wanted)
+            await self._answer(batch._replace(held=wanted))
 
-    async def _answer(self, loaded: LoadedEngine, batch: Sequence[_Held]) -> None:
+    async def _answer(self, batch: _Batch) -> None:
         started_at = self._clock()
         try:
-            step = await self._step(loaded, [held.claim.job for held in batch])
+            step = await self._step(batch)
         except Exception as error:
-            await self._answer_one_by_one(loaded, batch, error)
+            await self._answer_one_by_one(batch, error)
             return
-        self._report(batch, step, started_at)
+        self._report(batch.held, step, started_at)
 
-    async def _answer_one_by_one(
-        self, loaded: LoadedEngine, batch: Sequence[_Held], error: Exception
-    ) -> None:
+    async def _answer_one_by_one(self, batch: _Batch, error: Exception) -> None:
         # A request that breaks the program must not fail its batch mates.
-        if len(batch) > 1:
-            for held in batch:
-                await self._answer(loaded, [held])
+        if len(batch.held) > 1:
+            for held in batch.held:
+                await self._answer(batch._replace(held=[held]))
             return
-        [(source, claim, _)] = batch
+        [(source, claim, _)] = batch.held
         job = claim.job
         _log.error("solve_failed job=%s model=%s", job.id, job.model.name, exc_info=error)
         self._metrics.batch_failed(job.model, 1)
         source.fail(claim, _as_serving_error(job, error))
 
-    async def _step(self, loaded: LoadedEngine, jobs: Sequence[SolveJob]) -> Step:
-        engine, columns = loaded.engine, _columns(jobs)
+    async def _step(self, batch: _Batch) -> Step:
+        engine, columns = batch.loaded.engine, _columns([held.claim.job for held in batch.held])
         if self._device.pipeline_depth > 1:
             launch = await self._device_thread.call(engine.launch, columns)
             return await self._fetch_thread.call(launch.wait)
-        if loaded.pace(jobs[0].lane.shapes).expected_s(len(jobs)) < _THREAD_SWITCH_S:
+        pace = batch.loaded.pace(batch.lane.shapes)
+        if pace.expected_s(len(batch.held)) < _THREAD_SWITCH_S:
             return engine.launch(columns).wait()
         return await self._device_thread.call(lambda: engine.launch(columns).wait())
 

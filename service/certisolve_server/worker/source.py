@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from certisolve_server.broker import AbstractBroker, Capacity, Claim
 from certisolve_server.errors import QueueUnavailable, ServingError
@@ -18,8 +19,6 @@ Answer = tuple[Claim, Outcome]
 _log = logging.getLogger(__name__)
 # Answers that may wait for a broker that is out of reach, before no more jobs are taken from it.
 _MAX_UNREPORTED_BYTES = 256 << 20
-# A device is not kept waiting longer than this for leave to start.
-_START_TIMEOUT_S = 2.0
 # Signs of life per lease: two may be lost on the way.
 _BEATS_PER_LEASE = 3
 
@@ -54,7 +53,8 @@ class Source:
         self._changed = changed
         self._outage = Outage()
         self._held: dict[str, Claim] = {}
-        self._claiming: asyncio.Timeout | None = None
+        self._claimer: asyncio.Task[Any] | None = None
+        self._interrupted = False
         self._owed = asyncio.Event()
         self._owed_answers: list[Answer] = []
         self._owed_failures: list[tuple[Claim, ServingError]] = []
@@ -66,15 +66,19 @@ class Source:
 
     async def claim(self, capacity: Capacity, *, start: bool) -> Sequence[Claim]:
         """Jobs of one lane; none when interrupted, or after a pause when out of reach."""
+        self._claimer, self._interrupted = asyncio.current_task(), False
         try:
-            async with asyncio.timeout(None) as self._claiming:
-                claims = await self._broker.claim(capacity, start=start)
+            claims = await self._broker.claim(capacity, start=start)
+        except asyncio.CancelledError:
+            if not self._resume_interrupted():
+                raise
+            return ()
         except Exception as error:
-            if self._claiming is None or not self._claiming.expired():
-                await self._outage.wait(error)
+            self._claimer = None
+            await self._outage.wait(error)
             return ()
         finally:
-            self._claiming = None
+            self._claimer = None
             self._changed()
         self._outage.over()
         return claims
@@ -82,12 +86,18 @@ class Source:
     @property
     def claiming(self) -> bool:
         """Whether jobs may come at any moment."""
-        return self._claiming is not None
+        return self._claimer is not None
 
     def interrupt(self) -> None:
         """Let a waiting `claim` return, because what can be batched has changed."""
-        if self._claiming is not None and not self._claiming.expired():
-            self._claiming.reschedule(asyncio.get_running_loop().time())
+        # A timeout without a limit would do, but its bookkeeping takes longer than a small claim.
+        if self._claimer is not None and not self._interrupted:
+            self._interrupted = True
+            self._claimer.cancel()
+
+    def _resume_interrupted(self) -> bool:
+        """Take back an interruption; False if the task is to end as well."""
+        return self._interrupted and self._claimer is not None and self._claimer.uncancel() == 0
 
     @property
     def congested(self) -> bool:
@@ -108,9 +118,8 @@ class Source:
             return {claim.job.id for claim in claims}
         wanted = {claim.job.id for claim in claims if claim.started}
         try:
-            async with asyncio.timeout(_START_TIMEOUT_S):
-                wanted |= {claim.job.id for claim in await self._broker.start(waiting)}
-        except (QueueUnavailable, TimeoutError):
+            wanted |= {claim.job.id for claim in await self._broker.start(waiting)}
+        except QueueUnavailable:
             # Nobody can say whether they are still wanted; they will come again.
             self.release(waiting)
         else:
@@ -158,19 +167,24 @@ class Source:
         if answers:
             await self._complete(answers)
         for claim, error in failures:
-            await self._fail(claim, error)
+            heard = await self._insist(partial(self._broker.fail, claim, error), [claim])
+            self._count_fenced(heard is False)
         if releases:
-            await self._insist(lambda: self._broker.release(releases), releases)
+            await self._insist(partial(self._broker.release, releases), releases)
 
     async def _complete(self, answers: Sequence[Answer]) -> None:
         claims = [claim for claim, _ in answers]
-        num_fenced = await self._insist(lambda: self._broker.complete(answers), claims)
-        if num_fenced:
-            self._metrics.fenced(num_fenced)
+        num_fenced = await self._insist(partial(self._broker.complete, answers), claims)
+        if num_fenced is None and len(answers) > 1:
+            # One that cannot be said must not silence the others.
+            for answer in answers:
+                await self._complete([answer])
+        else:
+            self._count_fenced(num_fenced)
 
-    async def _fail(self, claim: Claim, error: ServingError) -> None:
-        if await self._insist(lambda: self._broker.fail(claim, error), [claim]) is False:
-            self._metrics.fenced(1)
+    def _count_fenced(self, count: int | None) -> None:
+        if count:
+            self._metrics.fenced(count)
 
     async def _insist(
         self, report: Callable[[], Awaitable[T]], claims: Sequence[Claim]
