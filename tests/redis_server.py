@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ports import free_port
+
 _START_TIMEOUT_S = 20.0
 _POLL_S = 0.005
 #: As deployed: nothing accepted is dropped, everything is on disk before it is acknowledged.
@@ -27,8 +29,13 @@ class RedisServer:
     def __init__(self, directory: Path, options: Sequence[str] = ()) -> None:
         self._directory = directory
         self._options = tuple(options)
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def directory(self) -> Path:
+        """Where it keeps its files."""
+        return self._directory
 
     @property
     def url(self) -> str:
@@ -75,10 +82,3 @@ class RedisServer:
                 return connection.recv(16) == b"+PONG\r\n"
         except OSError:
             return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -1,0 +1,63 @@
+"""Models for fleets: exact, quick to load, and as slow as a request is large."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from certisolve.manifest import Axis, TensorSpec, ValidatedResolution
+from helpers import Pointwise, field_manifest, parameter, write_artifact
+
+_MAX_POINTS = 1 << 22
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Says what was measured, whether or not the test passes."""
+    terminal = request.config.pluginmanager.getplugin("terminalreporter")
+    return lambda text: terminal.write_line(f"\n{text}")
+
+
+@pytest.fixture(scope="session")
+def fleet_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`double` and `scale` on 16 or 32 points; `twice` and `work` on any number.
+
+    `work` leaves its points as they are, after arithmetic that grows with the cube of their number:
+    how long a request keeps a worker busy is for the request to say.
+    """
+    root = tmp_path_factory.mktemp("fleet-models")
+    write_artifact(root, Pointwise(lambda u: 2 * u), field_manifest("double"))
+    write_artifact(
+        root,
+        Pointwise(lambda u, gain: u * gain[:, None]),
+        field_manifest("scale", parameters=(parameter("gain", 0.0, 9.0, 3.0),)),
+    )
+    write_artifact(root, Pointwise(lambda u: 2 * u), _points_manifest("twice"))
+    write_artifact(root, Pointwise(_work), _points_manifest("work", max_batch_size=4))
+    return root
+
+
+def _work(u: torch.Tensor) -> torch.Tensor:
+    matrix = torch.eye(u.shape[1])
+    for _ in range(4):
+        matrix = matrix @ matrix
+    return u * matrix[0, 0]
+
+
+def _points_manifest(name: str, **changes: object):
+    def spec(name: str) -> TensorSpec:
+        return TensorSpec(name=name, dtype="F32", axes=("points",), description=name)
+
+    whole = ValidatedResolution(
+        sizes={}, error=1e-3, worst_error=2e-3, metric="rmse", num_samples=10
+    )
+    return field_manifest(
+        name,
+        axes={"points": Axis(kind="points", minimum=1, maximum=_MAX_POINTS)},
+        inputs=(spec("u0"),),
+        outputs=(spec("u"),),
+        resolutions=(whole,),
+        t=(),
+        **changes,
+    )
