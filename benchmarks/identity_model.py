@@ -1,6 +1,7 @@
 """A model that returns its input: what it costs to serve is the cost of the doors alone."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,27 +23,33 @@ class _Identity(nn.Module):
         return u0.clone()
 
 
-def write_identity(root: Path) -> None:
-    """Write the artifact under `root`."""
-    directory = root / NAME / "1"
+def write_identity(root: Path, name: str = NAME, sizes: Mapping[str, int] = SIZES) -> None:
+    """Write the artifact under `root`.
+
+    Args:
+        root: of the repository.
+        name: of the model.
+        sizes: of its one resolution.
+    """
+    directory = root / name / "1"
     directory.mkdir(parents=True)
-    fields = np.random.default_rng(0).standard_normal((2, *SIZES.values())).astype(np.float32)
+    fields = np.random.default_rng(0).standard_normal((2, *sizes.values())).astype(np.float32)
     program = torch.export.export(
         _Identity(), (torch.from_numpy(fields),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
     )
     # Stored as a pickle, which servers refuse.
     program._example_inputs = None
     torch.export.save(program, directory / "program.pt2")
-    case = ",".join(f"{axis}={size}" for axis, size in SIZES.items())
+    case = ",".join(f"{axis}={size}" for axis, size in sizes.items())
     golden = {f"{case}/inputs/u0": fields, f"{case}/outputs/u": fields}
     save_file(golden, directory / "golden.safetensors")
-    (directory / "manifest.json").write_text(_manifest(directory).to_json())
+    (directory / "manifest.json").write_text(_manifest(directory, name, sizes).to_json())
 
 
-def _manifest(directory: Path) -> Manifest:
+def _manifest(directory: Path, name: str, sizes: Mapping[str, int]) -> Manifest:
     digests = {f: hashlib.sha256((directory / f).read_bytes()).hexdigest() for f in _FILES}
     return Manifest(
-        name=NAME,
+        name=name,
         version="1",
         title="Identity",
         description="Returns its input.",
@@ -55,7 +62,7 @@ def _manifest(directory: Path) -> Manifest:
         outputs=(TensorSpec(name="u", dtype="F32", axes=_AXES, description="the same field"),),
         resolutions=(
             ValidatedResolution(
-                sizes=SIZES, error=0.0, worst_error=0.0, metric="rel_l2", num_samples=2
+                sizes=sizes, error=0.0, worst_error=0.0, metric="rel_l2", num_samples=2
             ),
         ),
         unvalidated_resolution="refuse",

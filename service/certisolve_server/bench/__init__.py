@@ -8,6 +8,10 @@ from .load import UNANSWERED as UNANSWERED
 from .load import Bounds as Bounds
 from .load import closed_loop as closed_loop
 from .load import open_loop as open_loop
+from .local_fleet import LocalFleet as LocalFleet
+from .local_fleet import LocalRedis as LocalRedis
+from .local_fleet import local_fleet as local_fleet
+from .local_fleet import local_redis as local_redis
 from .local_server import LocalServer as LocalServer
 from .local_server import local_server as local_server
 from .measurement import Measurement as Measurement
@@ -27,12 +31,16 @@ __all__ = [
     "Answer",
     "Bounds",
     "Load",
+    "LocalFleet",
+    "LocalRedis",
     "LocalServer",
     "Measurement",
     "SolveInputs",
     "Summary",
     "closed_loop",
     "draw_inputs",
+    "local_fleet",
+    "local_redis",
     "local_server",
     "measure",
     "open_door",

@@ -7,11 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_COMMAND = ("-m", "certisolve_server", "serve")
+_PROGRAM = ("-m", "certisolve_server")
 _BANNER = re.compile(r"HTTP +(http://\S+).*gRPC +(\S+)", re.DOTALL)
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 20.0
@@ -54,14 +54,33 @@ def local_server(repository: Path, options: Sequence[str] = ()) -> Iterator[Loca
     Raises:
         RuntimeError: the server did not start; the message is what it said.
     """
+    with local_process("serve", ["--models", str(repository), *options]) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def local_process(
+    command: str, options: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[LocalServer]:
+    """Run a command of certisolve that has doors, `serve`, `gateway` or `worker`.
+
+    Args:
+        command: which.
+        options: of the command, without ports.
+        environment: added to this process's.
+
+    Raises:
+        RuntimeError: it did not start; the message is what it said.
+    """
     ports = ("--port", "0", "--grpc-port", "0")
-    command = [sys.executable, *_COMMAND, "--models", str(repository), *ports, *options]
+    words = [sys.executable, *_PROGRAM, command, *ports, *options]
+    env = {**os.environ, **(environment or {})}
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=log, env=env)
         try:
             yield _wait_until_ready(process, log.fileno())
         finally:
-            _stop(process)
+            stop(process)
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", log: int) -> LocalServer:
@@ -83,7 +102,8 @@ def _read(log: int) -> str:
     return os.pread(log, 1 << 20, 0).decode(errors="replace")
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a process, with force if need be."""
     process.terminate()
     try:
         process.wait(_STOP_TIMEOUT_S)
