@@ -1,5 +1,6 @@
 """What `doctor` looks at: each check gives findings and changes nothing."""
 
+import asyncio
 import importlib.util
 import platform
 import shutil
@@ -104,10 +105,34 @@ def check_server(url: str) -> Finding:
     return Finding("server", url, "ok", f"serves {', '.join(names) or 'no models'}")
 
 
+def check_queue(url: str) -> Finding:
+    """Whether the Redis at `url` can be reached, and would keep what it accepts."""
+    from certisolve_server.broker.redis import RedisBroker, UnsafeRedis
+    from certisolve_server.errors import QueueUnavailable
+
+    async def check() -> Finding:
+        broker = RedisBroker(url, "doctor")
+        try:
+            await broker.check()
+        except UnsafeRedis as error:
+            return Finding("queue", "redis", "error", str(error))
+        except QueueUnavailable as error:
+            return Finding("queue", "redis", "error", error.detail, "start it, or mend the URL")
+        finally:
+            await broker.close()
+        return Finding("queue", "redis", "ok", "answers, and drops nothing")
+
+    try:
+        return asyncio.run(check())
+    except ValueError as error:
+        return Finding("queue", "redis", "error", str(error), "redis://host:port/db")
+
+
 def _artifact(artifact: "Artifact") -> Finding:
     from certisolve_server.artifacts import UnsafeProgram, check_pt2
 
-    name, program = "/".join(artifact.key), artifact.manifest.program
+    manifest = artifact.manifest
+    name, program = f"{manifest.name}/{manifest.version}", manifest.program
     try:
         if program.format == "torch.export":
             check_pt2(Path(artifact.directory) / program.file)

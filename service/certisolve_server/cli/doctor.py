@@ -16,6 +16,9 @@ _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 def doctor(
     url: Annotated[str | None, typer.Option(help="Also ask whether a server answers here.")] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="Also ask whether this Redis would keep what it accepts.")
+    ] = None,
     port: Annotated[int, typer.Option(help="HTTP port to look at.")] = 8000,
     grpc_port: Annotated[int, typer.Option(help="gRPC port to look at.")] = 8001,
     models: Annotated[Path, typer.Option(help="Repository of artifacts.")] = Path(
@@ -25,7 +28,7 @@ def doctor(
 ) -> None:
     """Check software, devices, ports and models; exit 1 when serving is impossible."""
     with messages().status("looking"):
-        findings = list(_findings(url, port, grpc_port, models))
+        findings = list(_findings(url, broker, port, grpc_port, models))
     if as_json:
         print_json([finding._asdict() for finding in findings])
     else:
@@ -34,7 +37,9 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _findings(url: str | None, port: int, grpc_port: int, models: Path) -> Iterator[checks.Finding]:
+def _findings(
+    url: str | None, broker: str | None, port: int, grpc_port: int, models: Path
+) -> Iterator[checks.Finding]:
     yield from checks.check_software()
     yield from checks.check_devices()
     yield checks.check_port("HTTP", "--port", port)
@@ -42,6 +47,8 @@ def _findings(url: str | None, port: int, grpc_port: int, models: Path) -> Itera
     yield from checks.check_repository(models)
     if url is not None:
         yield checks.check_server(url)
+    if broker is not None:
+        yield checks.check_queue(broker)
 
 
 def _print(findings: Sequence[checks.Finding]) -> None:

@@ -103,8 +103,8 @@ def _ask(
     from certisolve_server.processes.startup import open_broker
 
     async def ask() -> _T:
-        registry = RedisRegistry(settings.broker, settings.queue)
         asked = open_broker(settings, "operator", "queue")
+        registry = RedisRegistry(settings.broker, settings.queue)
         try:
             return await question(asked, registry)
         finally:
