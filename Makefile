@@ -9,7 +9,7 @@ MODEL  ?=
 ZOO    := $(shell find models/certisolve_zoo -name '*.py')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve up up-local down models train baselines test check format proto bench clean
+.PHONY: help setup serve up up-local down models train baselines test test-slow check format proto bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ baselines: $(VENV)/.serve  ## re-time every model beside its classical solver
 
 test: $(VENV)/.dev models/artifacts/.built .tools/redis-server  ## run the tests
 	@PATH="$(CURDIR)/.tools:$$PATH" $(BIN)/python -m pytest
+
+test-slow: $(VENV)/.dev models/artifacts/.built .tools/redis-server  ## run those that take minutes
+	@PATH="$(CURDIR)/.tools:$$PATH" $(BIN)/python -m pytest -m slow
 
 check: $(VENV)/.dev  ## formatting, lint, types, import directions, generated code
 	@$(BIN)/ruff format --check .
