@@ -3,13 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
-from certisolve.manifest import Manifest
-
-from . import admission, grids
+from . import admission
 from .broker import AbstractBroker
 from .broker.base import Idempotency
 from .catalog import Catalog, ModelEntry
@@ -24,6 +22,7 @@ from .errors import (
 )
 from .job_ids import JobIds
 from .jobs import Array, JobState, Outcome, Solution, SolveJob, SolveRequest, Terms
+from .solutions import solution_of
 from .telemetry import Metrics, Tracing
 
 _Answer = TypeVar("_Answer")
@@ -355,23 +354,7 @@ class DataPlane:
         return JobView(pending.id, await self._state(pending) or JobState("queued"))
 
     def _solution(self, outcome: Outcome) -> Solution:
-        artifact = self._catalog.recall(outcome.model)
-        manifest, context = artifact.manifest, outcome.context
-        fields = dict(zip((spec.name for spec in manifest.outputs), outcome.outputs, strict=True))
-        if context.resampled_from is not None:
-            for spec in manifest.outputs:
-                field = fields[spec.name]
-                fields[spec.name] = grids.resample(field, spec, context.resampled_from)
-        return Solution(
-            fields=fields,
-            axes={spec.name: spec.axes for spec in manifest.outputs},
-            coords=_coords(manifest, context.sizes),
-            status="ok" if outcome.finite else "not_finite",
-            context=context,
-            timings=outcome.timings,
-            batch_size=outcome.batch_size,
-            artifact=artifact,
-        )
+        return solution_of(outcome, self._catalog.recall(outcome.model))
 
 
 class _Pending(NamedTuple):
@@ -411,12 +394,6 @@ def _stage(state: JobState | None) -> str:
 
 def _visible(state: JobState) -> tuple[str, int | None, float]:
     return state.status, state.position, state.progress
-
-
-def _coords(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Array]:
-    return {
-        name: grids.coordinates(manifest.axes[name], sizes[name]) for name in manifest.grid_axes
-    }
 
 
 def _known(model: str, error: ServingError) -> str:
