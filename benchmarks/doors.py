@@ -17,8 +17,8 @@ from bare import Bare, load_bare, measure_bare
 from identity_model import NAME as IDENTITY
 from identity_model import SIZES, write_identity
 from publish import write_section
+from report import is_busy, markdown, processor, table, verdict
 from rich.console import Console
-from rich.table import Table
 from wrk import run_wrk, wrk_is_here
 
 from certisolve import Client
@@ -37,8 +37,6 @@ CONNECTIONS = (1, 32)
 NUM_INPUTS = 16
 TARGET_RATE = 4000.0
 TARGET_P50_MS = 0.45
-#: Above this load average something else is running, and the numbers are not to be published.
-QUIET = 1.0
 
 
 class Case(NamedTuple):
@@ -77,7 +75,7 @@ def main() -> None:
     """Measure, print, and write where asked to."""
     arguments = _arguments()
     console = Console(highlight=False)
-    busy = os.getloadavg()[0] > QUIET
+    busy = is_busy()
     if busy:
         console.print(f"[yellow]load average {os.getloadavg()[0]:.1f}: the machine is busy[/]")
     if busy and arguments.write:
@@ -89,11 +87,11 @@ def main() -> None:
     conditions = _conditions(arguments)
     rows = list(_rows(cases, bare, seen))
     console.print(conditions)
-    console.print(_table(rows))
+    console.print(table(HEADINGS, rows))
     for line in _targets(seen):
         console.print(line)
     if arguments.write:
-        write_section("doors", [conditions, "", *_markdown(rows), "", *_targets(seen)])
+        write_section("doors", [conditions, "", *markdown(HEADINGS, rows), "", *_targets(seen)])
 
 
 def _arguments() -> argparse.Namespace:
@@ -196,20 +194,6 @@ HEADINGS = (
 )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(*HEADINGS)
-    for model, group in itertools.groupby(rows, key=lambda row: row[0]):
-        table.add_section()
-        for number, row in enumerate(group):
-            table.add_row("" if number else model, *row[1:])
-    return table
-
-
-def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [HEADINGS, ("---",) * len(HEADINGS), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]
-
-
 def _targets(seen: dict[Run, list[Seen]]) -> list[str]:
     """Each promise about the doors beside what was measured, kept or missed."""
     rate = _median(seen[Run(0, "HTTP", 32)]).throughput
@@ -218,30 +202,21 @@ def _targets(seen: dict[Run, list[Seen]]) -> list[str]:
     p50_ms = _median(seen[Run(0, client, 1)]).p50_ms
     return [
         f"Target: at least {TARGET_RATE:.0f} solves/s of the identity on two cores over 32 "
-        f"connections. Measured {rate:.0f}: {'met' if rate >= TARGET_RATE else 'missed'}.",
+        f"connections. Measured {rate:.0f}: {verdict(rate >= TARGET_RATE)}.",
         f"Target: p50 below {TARGET_P50_MS} ms over one connection, 16 KiB in and out. "
         f"Measured {p50_ms:.2f} ms by {client}: "
-        f"{'met' if p50_ms < TARGET_P50_MS else 'missed'}.",
+        f"{verdict(p50_ms < TARGET_P50_MS)}.",
     ]
 
 
 def _conditions(arguments: argparse.Namespace) -> str:
     threads = arguments.num_threads or "as the server chooses"
     return (
-        f"{_processor()}, {os.cpu_count()} cores shared by server and client; compute threads "
+        f"{processor()}, {os.cpu_count()} cores shared by server and client; compute threads "
         f"{threads}; Python {platform.python_version()}, torch {torch.__version__}; medians of "
         f"{arguments.repeats} interleaved runs of {arguments.duration:g} s; load average at the "
         f"end {os.getloadavg()[0]:.1f}."
     )
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

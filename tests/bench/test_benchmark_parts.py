@@ -1,6 +1,10 @@
 """The parts of benchmarks/ that could put a wrong number into a table."""
 
+import os
 import runpy
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 read_wrk = runpy.run_path(str(BENCHMARKS / "wrk.py"))["read_wrk"]
 write_section = runpy.run_path(str(BENCHMARKS / "publish.py"))["write_section"]
+cpu_s = runpy.run_path(str(BENCHMARKS / "cpu.py"))["cpu_s"]
 
 REPORT = """Running 3s test @ http://127.0.0.1:8000/
   1 threads and 32 connections
@@ -53,6 +58,25 @@ def test_a_file_without_the_marks_is_left_alone(tmp_path):
         write_section("doors", ["new"], path)
 
 
-def test_the_published_page_has_the_marks():
+@pytest.mark.parametrize("name", ["doors", "queue"])
+def test_the_published_page_has_the_marks(name):
     text = (BENCHMARKS / "README.md").read_text()
-    assert text.index("<!-- doors:begin -->") < text.index("<!-- doors:end -->")
+    assert text.index(f"<!-- {name}:begin -->") < text.index(f"<!-- {name}:end -->")
+
+
+def test_cpu_time_is_that_of_the_process():
+    before, mine = cpu_s(os.getpid()), time.process_time()
+    while time.process_time() < mine + 0.2:
+        pass
+    assert cpu_s(os.getpid()) - before == pytest.approx(time.process_time() - mine, abs=0.03)
+
+
+def test_the_benchmark_of_the_queue_does_not_hide_pythons_own():
+    program = f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import queue; queue.Queue()"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_the_benchmark_of_the_queue_starts():
+    command = [sys.executable, str(BENCHMARKS / "queue.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "--write" in done.stdout
