@@ -753,6 +753,18 @@ async def test_a_job_whose_deadline_passed_in_the_queue_is_never_claimed(
     assert (await depth(gateway))[0] == 1
 
 
+async def test_a_job_is_known_to_have_failed_once_its_deadline_passed_in_the_queue(
+    participants, gateway
+):
+    await submit(gateway, job("late", deadline=START + 5), keep_result=True)
+    await participants.elapse(4.0)
+    assert (await gateway.state("late")).status == "queued"
+    await participants.elapse(2.0)
+    state = await gateway.state("late")
+    assert (state.status, state.error.code) == ("failed", ErrorCode.DEADLINE_EXCEEDED)
+    assert await depth(gateway) == (0, 0)
+
+
 async def test_a_job_whose_deadline_passed_at_the_worker_never_starts(
     participants, gateway, worker
 ):

@@ -1,9 +1,7 @@
 """The queue of a server that is one process."""
 
 import asyncio
-import contextlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -13,19 +11,22 @@ from certisolve_server.errors import (
     Cancelled,
     DeadLettered,
     DeadlineExceeded,
-    IdempotencyConflict,
     QueueFull,
     ServingError,
 )
-from certisolve_server.jobs import JobState, Outcome, SolveJob, Timeline
+from certisolve_server.jobs import JobState, Outcome, SolveJob
 
 from .base import AbstractBroker, Bounds, Capacity, Claim, DeadLetter, Depth, Idempotency, Reaped
-from .fair_queue import FairQueue, Standing, Ticket
+from .entries import Entry
+from .fair_queue import FairQueue, Ticket
+from .keys import IdempotencyKeys
 from .lanes import LaneRecords
 from .results import KeptResults
 
 # No caller is asked to come back sooner than this, however short the line.
 _MIN_RETRY_AFTER_S = 0.1
+# Dead letters kept; the oldest go first.
+_MAX_DEAD = 1000
 # The only worker there is.
 _WORKER = "this process"
 
@@ -43,12 +44,12 @@ class MemoryBroker(AbstractBroker):
     ) -> None:
         self._bounds = bounds or Bounds()
         self._clock = clock
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self._queue = FairQueue()
         self._lanes = LaneRecords()
         self._num_bytes = 0
         self._results = KeptResults(self._bounds.result_ttl_s)
-        self._keys = _Keys(self._bounds.result_ttl_s)
+        self._keys = IdempotencyKeys(self._bounds.result_ttl_s)
         self._dead: dict[str, _Dead] = {}
         self._arrival = asyncio.Event()
 
@@ -67,7 +68,7 @@ class MemoryBroker(AbstractBroker):
         self._check_bounds(num_bytes, keep_result)
         if idempotency is not None:
             self._keys.put(job, idempotency)
-        self._accept(_Entry(job, num_bytes, keep_result, self._ticket(job)))
+        self._accept(Entry(job, num_bytes, keep_result, self._ticket(job)))
         return job.id
 
     async def result(self, job_id: str) -> Outcome:
@@ -89,7 +90,7 @@ class MemoryBroker(AbstractBroker):
             return self._results.read(job_id, self._clock())
         if wait_s > 0:
             await entry.change(wait_s, unlike)
-        return entry.ended or self._state(entry)
+        return entry.ended or self._expired(entry) or self._state(entry)
 
     async def cancel(self, job_id: str) -> JobState:
         entry = self._entries.get(job_id)
@@ -197,7 +198,7 @@ class MemoryBroker(AbstractBroker):
         # Its deadline has passed long since; who replays it wants the answer all the same.
         terms = replace(dead.job.terms, deadline=None)
         job = replace(dead.job, terms=terms, submitted_at=self._clock())
-        self._accept(_Entry(job, job.num_bytes, True, self._ticket(job), token=dead.token))
+        self._accept(Entry(job, job.num_bytes, True, self._ticket(job), token=dead.token))
         return True
 
     async def purge(self, job_id: str | None = None) -> int:
@@ -255,7 +256,7 @@ class MemoryBroker(AbstractBroker):
             job.id, terms.tenant, record, terms.priority, job.submitted_at, terms.deadline
         )
 
-    def _accept(self, entry: "_Entry") -> None:
+    def _accept(self, entry: Entry) -> None:
         self._entries[entry.job.id] = entry
         self._num_bytes += entry.num_bytes
         entry.ticket.lane.num_jobs += 1
@@ -273,31 +274,40 @@ class MemoryBroker(AbstractBroker):
         entries = [self._entries[ticket.id] for ticket in batch]
         return [entry.claim(now, lease_until, start=start) for entry in entries]
 
-    def _held(self, claim: Claim) -> "_Entry | None":
+    def _held(self, claim: Claim) -> Entry | None:
         """The job of a claim that still counts."""
         entry = self._entries.get(claim.job.id)
         return entry if entry is not None and entry.held_under == claim.token else None
 
-    def _requeue(self, entries: Sequence["_Entry"]) -> None:
+    def _requeue(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             entry.hand_back()
         self._queue.hand_back([entry.ticket for entry in entries])
         self._arrival.set()
 
-    def _put_aside(self, entry: "_Entry", now: float) -> None:
+    def _put_aside(self, entry: Entry, now: float) -> None:
         job, count = entry.job, entry.num_deaths
         reason = f"it was running when its worker died, {count} times; the last one was {_WORKER}"
         letter = DeadLetter(job.id, job.model.name, job.terms.tenant, now, reason, count, _WORKER)
+        if len(self._dead) >= _MAX_DEAD:
+            del self._dead[next(iter(self._dead))]
         self._dead[job.id] = _Dead(letter, job, entry.token)
         self._end(entry, "failed", error=DeadLettered(reason))
 
-    def _expire(self, entry: "_Entry", now: float) -> None:
+    def _expire(self, entry: Entry, now: float) -> JobState:
         spent = entry.timeline.account(now)
-        self._end(entry, "failed", error=DeadlineExceeded(f"the deadline passed: {spent}"))
+        return self._end(entry, "failed", error=DeadlineExceeded(f"the deadline passed: {spent}"))
+
+    def _expired(self, entry: Entry) -> JobState | None:
+        """The end of a job whose deadline passed in line; None if it has not."""
+        now = self._clock()
+        if entry.held_under is None and entry.ticket.expired(now):
+            return self._expire(entry, now)
+        return None
 
     def _end(
         self,
-        entry: "_Entry",
+        entry: Entry,
         status: str,
         *,
         outcome: Outcome | None = None,
@@ -320,7 +330,7 @@ class MemoryBroker(AbstractBroker):
         entry.finish(state)
         return state
 
-    def _state(self, entry: "_Entry") -> JobState:
+    def _state(self, entry: Entry) -> JobState:
         if entry.status != "queued" or entry.held_under is not None:
             return JobState(entry.status, timeline=entry.timeline)
         position = self._queue.position(entry.ticket)
@@ -331,171 +341,14 @@ class MemoryBroker(AbstractBroker):
             expected_wait_s=self._expected_wait_s(entry, position or 0),
         )
 
-    def _expected_wait_s(self, entry: "_Entry", position: int) -> float | None:
+    def _expected_wait_s(self, entry: Entry, position: int) -> float | None:
         measured_s = entry.ticket.lane.measured_s
         if measured_s is None:
             return None
         return min(self._lanes.expected_s(), position * self._queue.num_tenants * measured_s)
 
 
-class _Entry:
-    """A job that was accepted.
-
-    Attributes:
-        held_under: the token of its worker; None while it is in line.
-        lease_until: Unix seconds after which its worker counts as dead; never while in line.
-        num_deaths: times it was running when its worker died.
-        ended: its final state; None while it has none.
-    """
-
-    __slots__ = (
-        "_claimed_at", "_started_at", "_waiting_for_change", "_waiting_for_end", "ended",
-        "held_under", "job", "keep_result", "lease_until", "num_bytes", "num_deaths", "ticket",
-        "token",
-    )  # fmt: skip
-
-    def __init__(
-        self, job: SolveJob, num_bytes: int, keep_result: bool, ticket: Ticket, token: int = 0
-    ) -> None:
-        self.job = job
-        self.num_bytes = num_bytes
-        self.keep_result = keep_result
-        self.ticket = ticket
-        self.token = token
-        self.held_under: int | None = None
-        self.lease_until = _NEVER
-        self.num_deaths = 0
-        self.ended: JobState | None = None
-        self._claimed_at: float | None = None
-        self._started_at: float | None = None
-        self._waiting_for_end: list[asyncio.Future[None]] = []
-        self._waiting_for_change: list[asyncio.Future[None]] = []
-
-    @property
-    def status(self) -> str:
-        if self.ended is not None:
-            return self.ended.status
-        return "queued" if self._started_at is None else "running"
-
-    @property
-    def timeline(self) -> Timeline:
-        return Timeline(self.job.submitted_at, self._claimed_at, self._started_at)
-
-    def claim(self, now: float, lease_until: float, *, start: bool) -> Claim:
-        self.token += 1
-        self.held_under = self.token
-        self.lease_until = lease_until
-        self._claimed_at = now
-        if start:
-            self.start(now)
-        suspect = self.ticket.standing is Standing.SUSPECT
-        return Claim(self.job, self.token, suspect, start)
-
-    def start(self, now: float) -> None:
-        if self._started_at is None:
-            self._started_at = now
-            if self._waiting_for_change:
-                _wake(self._waiting_for_change)
-
-    def blame(self) -> None:
-        """Remember that its worker died."""
-        if self._started_at is not None:
-            self.num_deaths += 1
-            self.ticket.standing = Standing.SUSPECT
-
-    def hand_back(self) -> None:
-        if self.ticket.standing is Standing.NEW:
-            self.ticket.standing = Standing.AGAIN
-        self.held_under, self.lease_until = None, _NEVER
-        self._claimed_at = self._started_at = None
-        _wake(self._waiting_for_change)
-
-    def finish(self, state: JobState) -> None:
-        self.ended = state
-        for waiting in (self._waiting_for_end, self._waiting_for_change):
-            if waiting:
-                _wake(waiting)
-
-    async def end(self) -> JobState:
-        """The final state, as soon as there is one."""
-        while self.ended is None:
-            await _wait(self._waiting_for_end)
-        return self.ended
-
-    async def change(self, wait_s: float, unlike: str | None) -> None:
-        """Wait until the status differs from `unlike`, by default until it is final."""
-        waiting = self._waiting_for_end if unlike is None else self._waiting_for_change
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                while self.ended is None and unlike in (None, self.status):
-                    await _wait(waiting)
-
-
-_NEVER = float("inf")
-
-
-async def _wait(waiting: list["asyncio.Future[None]"]) -> None:
-    # A future each: one that goes away must not take the news from the others.
-    future = asyncio.get_running_loop().create_future()
-    waiting.append(future)
-    try:
-        await future
-    finally:
-        if future in waiting:
-            waiting.remove(future)
-
-
-def _wake(waiting: list["asyncio.Future[None]"]) -> None:
-    for future in waiting:
-        if not future.done():
-            future.set_result(None)
-    waiting.clear()
-
-
 class _Dead(NamedTuple):
     letter: DeadLetter
     job: SolveJob
     token: int
-
-
-class _Key(NamedTuple):
-    digest: str
-    job_id: str
-
-
-class _Keys:
-    """Callers' names for their submissions, forgotten some time after the end of the job."""
-
-    def __init__(self, ttl_s: float) -> None:
-        self._ttl_s = ttl_s
-        self._keys: dict[tuple[str, str], _Key] = {}
-        self._names: dict[str, tuple[str, str]] = {}
-        self._expiries: OrderedDict[str, float] = OrderedDict()
-
-    def find(self, tenant: str, wanted: Idempotency, now: float) -> str | None:
-        """The job of a key; None for a new one."""
-        self._forget(now)
-        known = self._keys.get((tenant, wanted.key))
-        if known is None:
-            return None
-        if known.digest != wanted.digest:
-            raise IdempotencyConflict(
-                f"the idempotency key {wanted.key!r} was used for another request"
-            )
-        return known.job_id
-
-    def put(self, job: SolveJob, idempotency: Idempotency) -> None:
-        name = (job.terms.tenant, idempotency.key)
-        self._keys[name] = _Key(idempotency.digest, job.id)
-        self._names[job.id] = name
-
-    def ended(self, job_id: str, now: float) -> None:
-        """Forget the job's key after a while; it may have none."""
-        if job_id in self._names:
-            self._expiries[job_id] = now + self._ttl_s
-            self._expiries.move_to_end(job_id)
-
-    def _forget(self, now: float) -> None:
-        while self._expiries and next(iter(self._expiries.values())) <= now:
-            job_id, _ = self._expiries.popitem(last=False)
-            del self._keys[self._names.pop(job_id)]
