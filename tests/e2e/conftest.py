@@ -13,10 +13,17 @@ _MAX_POINTS = 1 << 22
 
 
 @pytest.fixture
-def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Says what was measured, whether or not the test passes."""
+def report(
+    request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], None]:
+    """Says what was measured, also when the test passes."""
     terminal = request.config.pluginmanager.getplugin("terminalreporter")
-    return lambda text: terminal.write_line(f"\n{text}")
+
+    def say(text: str) -> None:
+        with capsys.disabled():
+            terminal.write_line(f"\n{text}")
+
+    return say
 
 
 @pytest.fixture(scope="session")

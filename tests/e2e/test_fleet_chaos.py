@@ -52,10 +52,12 @@ class Score:
 
     Attributes:
         counts: of requests, retries and kinds of refusal.
+        longest_s: from a request to its answer.
         jobs: id of the job of every submission that was accepted, by request.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
+    longest_s: float = 0.0
     jobs: dict[int, str] = field(default_factory=dict)
 
 
@@ -255,7 +257,9 @@ async def _drive(fleet: Fleet, requests: list[Request], reaper: Reaper) -> Score
         async def call_one_by_one() -> None:
             for request in pending:
                 await gate.begin(request.index)
+                begun_at = time.monotonic()
                 _check(request, await caller.answer(request))
+                score.longest_s = max(score.longest_s, time.monotonic() - begun_at)
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(reaper.run(gate))
@@ -285,7 +289,8 @@ def _check_ledger(ledger: Ledger, score: Score) -> None:
 def _summary(scene: Scene, reaper: Reaper, ledger: Ledger, score: Score, duration_s: float) -> str:
     redelivered = ledger.total("num_deliveries") - ledger.total("num_accepted")
     return (
-        f"{scene.num_requests} requests in {duration_s:.1f} s: {dict(score.counts)}; "
+        f"{scene.num_requests} requests in {duration_s:.1f} s: {dict(score.counts)}, "
+        f"the slowest answered after {score.longest_s:.1f} s; "
         f"{len(reaper.events)} deaths, {reaper.num_busy} of them of workers with jobs in hand; "
         f"{len(ledger.jobs)} jobs: {dict(ledger.ends)}, {ledger.total('num_deliveries')} "
         f"deliveries ({redelivered} more than jobs), {ledger.total('num_crashes')} jobs ran while "
