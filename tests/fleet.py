@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
+import numpy as np
 import pytest
 import redis
 
+from certisolve import Client
 from certisolve_server.broker.redis.segments import Segments
 from ports import free_port
 from redis_server import DURABLE, RedisServer
@@ -282,6 +284,14 @@ def seen_workers(gateway: Process) -> set[str]:
     """The workers that a gateway believes to serve some model."""
     models = httpx.get(f"{gateway.http}/v1/models", timeout=10).json()["models"]
     return {worker["name"] for model in models for worker in model["workers"]}
+
+
+def work_lasting(seconds: float, gateway: Process) -> "np.ndarray":
+    """An input that keeps a worker of the model `work` busy for about so long."""
+    probe = np.ones(1024, np.float32)
+    with Client(gateway.http) as client:
+        took_s = min(client.solve("work", {"u0": probe}).timings_ms.compute for _ in range(3)) / 1e3
+    return np.arange(int(1024 * (seconds / took_s) ** (1 / 3)), dtype=np.float32)
 
 
 def poll_until(condition: Callable[[], T], what: str, timeout_s: float = _START_TIMEOUT_S) -> T:
