@@ -1,5 +1,6 @@
 """HTTP and gRPC in one event loop, without torch."""
 
+import asyncio
 import contextlib
 import errno
 import ipaddress
@@ -52,28 +53,39 @@ async def open_doors(
         port = http_socket.getsockname()[1]
         addresses = Addresses(_url(settings.host, port), _authority(settings.host, grpc_port))
         try:
-            yield Doors(http, http_socket, addresses)
+            yield Doors(http, http_socket, rpc, addresses)
         finally:
             await rpc.stop(_SHUTDOWN_GRACE_S)
 
 
 class Doors:
-    """Listening sockets and the HTTP server on one of them."""
+    """Listening sockets and the servers on them."""
 
     def __init__(
-        self, http: uvicorn.Server, http_socket: socket.socket, addresses: Addresses
+        self,
+        http: uvicorn.Server,
+        http_socket: socket.socket,
+        rpc: grpc.aio.Server,
+        addresses: Addresses,
     ) -> None:
         self.addresses = addresses
         self._http = http
         self._socket = http_socket
+        self._rpc = rpc
+        self._closing = asyncio.Event()
 
     async def serve(self) -> None:
         """Answer until `stop`; then finish what is under way, with a time limit."""
-        await self._http.serve(sockets=[self._socket])
+        async with asyncio.TaskGroup() as tasks:
+            serving = self._http.serve(sockets=[self._socket])
+            tasks.create_task(serving).add_done_callback(lambda _: self._closing.set())
+            await self._closing.wait()
+            await self._rpc.stop(_SHUTDOWN_GRACE_S)
 
     def stop(self) -> None:
         """Take no more requests."""
         self._http.should_exit = True
+        self._closing.set()
 
 
 class _HttpServer(uvicorn.Server):

@@ -37,13 +37,18 @@ class MemoryBroker(AbstractBroker):
     Arguments:
         bounds: what it holds at most.
         clock: Unix seconds.
+        on_expired: told the stage, `queue` or `device`, in which a claimed job's deadline passed.
     """
 
     def __init__(
-        self, bounds: Bounds | None = None, clock: Callable[[], float] = time.time
+        self,
+        bounds: Bounds | None = None,
+        clock: Callable[[], float] = time.time,
+        on_expired: Callable[[str], None] = lambda stage: None,
     ) -> None:
         self._bounds = bounds or Bounds()
         self._clock = clock
+        self._on_expired = on_expired
         self._entries: dict[str, Entry] = {}
         self._queue = FairQueue()
         self._lanes = LaneRecords()
@@ -133,6 +138,7 @@ class MemoryBroker(AbstractBroker):
             if entry is None:
                 continue
             if entry.ticket.expired(now):
+                self._on_expired("device")
                 self._expire(entry, now)
             else:
                 entry.start(now)
@@ -269,6 +275,7 @@ class MemoryBroker(AbstractBroker):
         now = self._clock()
         batch, expired = self._queue.take(capacity.limit, now)
         for ticket in expired:
+            self._on_expired("queue")
             self._expire(self._entries[ticket.id], now)
         lease_until = now + self._bounds.lease_s
         entries = [self._entries[ticket.id] for ticket in batch]

@@ -54,7 +54,7 @@ async def serve(
         )
     catalog, device = open_catalog(settings), open_compute_device(settings)
     metrics, tracing = Metrics(), open_tracing(settings, "certisolve", "serve")
-    broker = MemoryBroker(bounds_of(settings))
+    broker = MemoryBroker(bounds_of(settings), on_expired=metrics.deadline_missed)
     dataplane = DataPlane(catalog, broker, limits_of(settings), metrics, tracing=tracing)
     worker = Worker(
         [broker],

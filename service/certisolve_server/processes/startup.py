@@ -42,8 +42,20 @@ def process_name(settings: Settings) -> str:
     return settings.name or f"{socket.gethostname().partition('.')[0]}-{os.getpid()}"
 
 
-def open_broker(settings: Settings, name: str, command: str) -> RedisBroker:
+def open_broker(
+    settings: Settings,
+    name: str,
+    command: str,
+    *,
+    on_expired: Callable[[str], None] = lambda stage: None,
+) -> RedisBroker:
     """The queue in Redis, as the process `name` sees it; not connected yet.
+
+    Args:
+        settings: where Redis is, and its bounds.
+        name: of the process.
+        command: that needs it, for the message.
+        on_expired: told the stage in which a claimed job's deadline passed.
 
     Raises:
         StartupError: the settings name no Redis.
@@ -61,6 +73,7 @@ def open_broker(settings: Settings, name: str, command: str) -> RedisBroker:
         bounds=bounds_of(settings),
         prefix=settings.queue,
         shared_memory=settings.shared_memory,
+        on_expired=on_expired,
     )
 
 

@@ -59,10 +59,11 @@ async def serve(
             would lose accepted work.
     """
     name = process_name(settings)
-    queue = open_broker(settings, name, "worker")
-    direct = MemoryBroker(bounds_of(settings))
+    metrics = Metrics()
+    queue = open_broker(settings, name, "worker", on_expired=metrics.deadline_missed)
+    direct = MemoryBroker(bounds_of(settings), on_expired=metrics.deadline_missed)
     catalog, device = open_catalog(settings), open_compute_device(settings)
-    metrics, tracing = Metrics(), open_tracing(settings, "certisolve-worker", name)
+    tracing = open_tracing(settings, "certisolve-worker", name)
     dataplane = DataPlane(
         catalog, direct, limits_of(settings), metrics, jobs_broker=queue, tracing=tracing
     )
@@ -90,9 +91,13 @@ async def serve(
                 tune_garbage_collector()
                 node.start_serving()
                 on_ready(Ready(doors.addresses, device.name, catalog))
-                await node.until_drained(settings.drain_s)
+                await node.until_draining()
+            # First the doors: who was let in is answered, for nobody else could.
             doors.stop()
             await background[0]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(settings.drain_s):
+                    await worker.drain()
             for task in background:
                 task.cancel()
     await node.close()
@@ -200,13 +205,10 @@ class Node:
         self._state = "serving"
         self._changed.set()
 
-    async def until_drained(self, limit_s: float) -> None:
-        """Wait for a reason to drain, then drain for at most `limit_s` seconds."""
+    async def until_draining(self) -> None:
+        """Wait for a reason to drain, and tell the fleet of it."""
         await self._draining.wait()
         self._changed.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                await self._worker.drain()
 
     async def announce_forever(self) -> None:
         """Tell the fleet of this worker: at every change, and often enough to count as alive."""

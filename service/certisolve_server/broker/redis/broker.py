@@ -52,6 +52,8 @@ _MAX_ANSWER_BYTES = 32 << 20
 _MAX_INLINE_BYTES = 64 << 10
 _SWEEP_S = 60.0
 _PAUSE_S = 0.2
+# What start.lua replies for a job.
+_WANTED, _LATE = 1, 2
 _ALIVE = (b"queued", b"claimed", b"running")
 
 
@@ -64,6 +66,7 @@ class RedisBroker(AbstractBroker):
         bounds: the same in every process.
         prefix: of all keys.
         shared_memory: whether large records may go beside Redis, to processes of this machine.
+        on_expired: told the stage, `queue` or `device`, in which a claimed job's deadline passed.
         clock: Unix seconds, for tests; None for the clock of Redis.
     """
 
@@ -75,12 +78,14 @@ class RedisBroker(AbstractBroker):
         bounds: Bounds | None = None,
         prefix: str = "certisolve",
         shared_memory: bool = False,
+        on_expired: Callable[[str], None] = lambda stage: None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         #: Models that only workers of this machine serve; gateways keep it true.
         self.local_models: frozenset[ModelKey] = frozenset()
         self._segments = Segments(f"{url} {prefix}") if shared_memory else None
         self._name = name
+        self._on_expired = on_expired
         self._bounds = bounds or Bounds()
         self._connection = Connection(url, prefix, self._bounds, clock)
         self._outbox = Outbox(self._connection)
@@ -216,8 +221,10 @@ class RedisBroker(AbstractBroker):
 
     async def start(self, claims: Sequence[Claim]) -> Sequence[Claim]:
         wanted = await self._connection.run("start", *_tokens(claims))
+        for _ in range(wanted.count(_LATE)):
+            self._on_expired("device")
         pairs = zip(claims, wanted, strict=True)
-        return [claim._replace(started=True) for claim, is_wanted in pairs if is_wanted]
+        return [claim._replace(started=True) for claim, answer in pairs if answer == _WANTED]
 
     async def renew(self, claims: Sequence[Claim]) -> Sequence[Claim]:
         if not claims:
@@ -414,12 +421,14 @@ class RedisBroker(AbstractBroker):
             # Whatever it was given must not wait for the end of its lease.
             self._spawn(self._give_back(asking, start))
             raise
-        self._idle = not reply
+        for _ in range(reply[0]):
+            self._on_expired("queue")
+        self._idle = len(reply) == 1
         return await self._read_claims(reply, start)
 
     async def _read_claims(self, reply: list[Any], start: bool) -> list[Claim]:
         claims = []
-        for index in range(0, len(reply), 6):
+        for index in range(1, len(reply), 6):
             job_id, token, suspect, deadline, via, body = reply[index : index + 6]
             try:
                 record = self._segments.read(body) if self._segments else body

@@ -1,7 +1,7 @@
 -- Hand jobs of one lane to a worker.
 -- ARGV[2]: worker. ARGV[3]: its host. ARGV[4]: '1' to count them as running at once. ARGV[5]: '1' if the
 -- worker waits among the idle. ARGV[6]: JSON {model: [limit, {lane: limit}]}. ARGV[7]: most bytes.
--- Reply: {id, token, suspect, deadline or '', host of who waits or '', body, ...}; an idle worker that gets none is woken when there may be one.
+-- Reply: {number of jobs whose deadline had passed, id, token, suspect, deadline or '', host of who waits or '', body, ...}; an idle worker that gets none is woken when there may be one.
 
 local worker, host, start = ARGV[2], ARGV[3], ARGV[4] == '1'
 local capacity, max_bytes = cjson.decode(ARGV[6]), tonumber(ARGV[7])
@@ -61,7 +61,7 @@ local function first_of(flows)
   return best
 end
 
-local claimed = {}
+local num_late, claimed = 0, {}
 local function deliver(job, flow)
   local hash = P .. ':job:' .. job.id
   local token = redis.call('HINCRBY', hash, 'token', 1)
@@ -92,6 +92,7 @@ local function take_entry(flow, entry, id)
   if late(job) then
     job.status = 'claimed'
     expire(job)
+    num_late = num_late + 1
     return 0
   end
   deliver(job, flow)
@@ -185,4 +186,5 @@ elseif #claimed == 0 then
   redis.call('DEL', P .. ':wake:' .. worker)
   each_pool(function(_, pool) redis.call('SADD', P .. ':idle:' .. pool, worker) end)
 end
+table.insert(claimed, 1, num_late)
 return claimed
