@@ -194,6 +194,11 @@ def open_client(url: str, timeout_s: float) -> "aioredis.Redis":
     )
 
 
+def timed_out(error: QueueUnavailable) -> bool:
+    """Whether Redis took the call and said nothing for as long as it is waited for."""
+    return isinstance(error.__cause__, RedisTimeoutError)
+
+
 async def execute(client: "aioredis.Redis", *words: Any) -> Any:
     """What a command replies."""
     return await client.execute_command(*words)  # type: ignore[no-untyped-call]  # as redis has it

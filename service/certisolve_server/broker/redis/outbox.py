@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from certisolve_server.errors import QueueFull, QueueUnavailable, ServingError
 
-from .connection import Connection
+from .connection import Connection, timed_out
 
 _MAX_JOBS = 64
 _MAX_BYTES = 8 << 20
@@ -85,7 +85,9 @@ class Outbox:
     async def _run(self, values: list[Any]) -> Any:
         try:
             return await self._connection.run("submit", *values)
-        except QueueUnavailable:
+        except QueueUnavailable as error:
+            if timed_out(error):
+                raise
             # The connection may have died with a Redis that is back already, and a job that was
             # taken is found again by its id.
             await asyncio.sleep(_RETRY_AFTER_S)
