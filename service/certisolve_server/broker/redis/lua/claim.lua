@@ -61,30 +61,34 @@ local function first_of(flows)
   return best
 end
 
-local num_late, claimed = 0, {}
+local WITH_BODY = {unpack(FIELDS)}
+table.insert(WITH_BODY, 'body')
+
+local num_late, claimed, leases = 0, {}, {}
 local function deliver(job, flow)
   local hash = P .. ':job:' .. job.id
   local token = redis.call('HINCRBY', hash, 'token', 1)
-  redis.call('HSET', hash, 'status', start and 'running' or 'claimed', 'worker', worker, 'claimed', now)
   if start then
-    redis.call('HSET', hash, 'started', now)
+    redis.call('HSET', hash, 'status', 'running', 'worker', worker, 'claimed', now, 'started', now)
     tell_watchers(job, 'running')
+  else
+    redis.call('HSET', hash, 'status', 'claimed', 'worker', worker, 'claimed', now)
   end
-  redis.call('ZADD', P .. ':leases', now + conf.lease_s, job.id)
-  local body = redis.call('HGET', hash, 'body')
+  leases[#leases + 1] = now + conf.lease_s
+  leases[#leases + 1] = job.id
   local suspect = tonumber(job.crashes) > 0 and 1 or 0
-  for _, value in ipairs({job.id, token, suspect, job.deadline or '', job.via, body}) do
+  for _, value in ipairs({job.id, token, suspect, job.deadline or '', job.via, job.body}) do
     claimed[#claimed + 1] = value
   end
   counters.virtual = math.max(counters.virtual, vtime_of(flow.tenant))
   vtimes[flow.tenant] = vtime_of(flow.tenant) + flow.pace
   charged[flow.tenant] = true
-  max_bytes = max_bytes - string.len(body)
+  max_bytes = max_bytes - string.len(job.body)
 end
 
 -- Deliver one entry, or end the job it stands for; how many jobs were delivered.
 local function take_entry(flow, entry, id)
-  local job = load_job(id)
+  local job = load_job(id, WITH_BODY)
   if not job or job.status ~= 'queued' or job.entry ~= entry then
     drop_entry(flow.flow, entry)
     return 0
@@ -178,6 +182,7 @@ claim()
 for tenant in pairs(charged) do
   redis.call('HSET', P .. ':vtime', tenant, string.format('%.9f', vtimes[tenant]))
 end
+if #leases > 0 then redis.call('ZADD', P .. ':leases', unpack(leases)) end
 save_counters()
 if #claimed > 0 and ARGV[5] == '1' then
   redis.call('DEL', P .. ':wake:' .. worker)

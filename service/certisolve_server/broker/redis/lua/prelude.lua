@@ -31,6 +31,9 @@
 -- what was handed back; suspect for what ran when a worker died. A host other than '' means that only
 -- workers of that machine can read the job's arrays.
 --
+-- A job that ended without a result to keep leaves a tombstone for a minute: its status, its times and the
+-- token that fences the late off.
+--
 -- Entries are acknowledged and deleted together, and deleted when a queued job is cancelled: the lag that
 -- XINFO reports is not to be relied on; the queue's own depth is (P:counters).
 
@@ -54,7 +57,8 @@ local FIELDS = {
   'keep', 'gateway', 'via', 'idem',       -- whether its result is kept, who waits and on which host, its key
   'model', 'lane', 'host', 'tenant', 'score', 'bytes',
   'deadline', 'submitted', 'claimed', 'started',  -- Unix seconds
-  'token', 'crashes', 'worker', 'forget_at',  -- when Redis is to have dropped it
+  'token', 'crashes', 'worker', 'watched',  -- whether somebody was to be told of changes
+  'forget_at',  -- when Redis is to have dropped it
 }  -- besides body (until the end), result or error (of a kept one)
 
 local counters
@@ -68,17 +72,46 @@ local function load_counters()
   }
 end
 
+-- What many jobs of one script change alike is written once, by save_counters.
+local lane_changes = {}  -- lane -> jobs that came less those that ended
+local paces = {}         -- lane -> device seconds per job, learned in this script
+local dropped = {}       -- flow -> entries to acknowledge and delete
+local settle_flows
+
+local function change_lane(lane, by)
+  lane_changes[lane] = (lane_changes[lane] or 0) + by
+end
+
+local function save_lanes()
+  for lane, by in pairs(lane_changes) do
+    if redis.call('HINCRBY', P .. ':lanes', lane, by) <= 0 then
+      redis.call('HDEL', P .. ':lanes', lane)
+    end
+  end
+  lane_changes = {}
+end
+
+local function save_paces()
+  for lane, pace in pairs(paces) do
+    redis.call('HSET', P .. ':pace', lane, string.format('%.9f', pace))
+  end
+end
+
 local function save_counters()
+  settle_flows()
+  save_lanes()
+  save_paces()
   redis.call('HSET', P .. ':counters', 'jobs', counters.jobs, 'bytes', counters.bytes,
     'results', counters.results, 'virtual', string.format('%.9f', counters.virtual),
     'number', counters.number)
 end
 
-local function load_job(id)
-  local values = redis.call('HMGET', P .. ':job:' .. id, unpack(FIELDS))
+local function load_job(id, fields)
+  fields = fields or FIELDS
+  local values = redis.call('HMGET', P .. ':job:' .. id, unpack(fields))
   if not values[1] then return nil end
   local job = {id = id}
-  for index, field in ipairs(FIELDS) do job[field] = values[index] or nil end
+  for index, field in ipairs(fields) do job[field] = values[index] or nil end
   if job.forget_at and tonumber(job.forget_at) <= now then return nil end
   return job
 end
@@ -100,31 +133,36 @@ local function forget_results()
 end
 
 local function pace_of(lane)
-  return tonumber(redis.call('HGET', P .. ':pace', lane) or DEFAULT_PACE)
+  return paces[lane] or tonumber(redis.call('HGET', P .. ':pace', lane) or DEFAULT_PACE)
 end
 
 local function learn_pace(lane, seconds)
-  local known = tonumber(redis.call('HGET', P .. ':pace', lane) or seconds)
-  if redis.call('HLEN', P .. ':pace') >= MAX_PACES then redis.call('DEL', P .. ':pace') end
-  local pace = PACE_MEMORY * known + (1 - PACE_MEMORY) * seconds
-  redis.call('HSET', P .. ':pace', lane, string.format('%.9f', pace))
+  if not paces[lane] then
+    paces[lane] = tonumber(redis.call('HGET', P .. ':pace', lane) or seconds)
+    if redis.call('HLEN', P .. ':pace') >= MAX_PACES then redis.call('DEL', P .. ':pace') end
+  end
+  paces[lane] = PACE_MEMORY * paces[lane] + (1 - PACE_MEMORY) * seconds
 end
 
 -- Device seconds of all jobs that have not ended, over the workers that live.
 local function expected_seconds()
+  save_lanes()
   local lanes, total = redis.call('HGETALL', P .. ':lanes'), 0
   for index = 1, #lanes, 2 do total = total + tonumber(lanes[index + 1]) * pace_of(lanes[index]) end
   local workers = redis.call('ZCOUNT', P .. ':workers', now, '+inf')
   return total / math.max(1, workers)
 end
 
+local answered = {}
 local function reply(gateway, id, status, field, payload)
   local stream = P .. ':replies:' .. gateway
   redis.call('XADD', stream, '*', 'i', id, 's', status, 'f', field, 'b', payload)
-  redis.call('PEXPIRE', stream, REPLIES_MS)
+  if not answered[gateway] then redis.call('PEXPIRE', stream, REPLIES_MS) end
+  answered[gateway] = true
 end
 
 local function tell_watchers(job, status)
+  if not job.watched then return end
   local watchers = redis.call('SMEMBERS', P .. ':watch:' .. job.id)
   for _, gateway in ipairs(watchers) do reply(gateway, job.id, status, '', '') end
   if #watchers > 0 then redis.call('DEL', P .. ':watch:' .. job.id) end
@@ -135,8 +173,8 @@ local function split_flow(flow)
 end
 
 local function drop_entry(flow, entry)
-  redis.call('XACK', P .. ':stream:' .. flow, GROUP, entry)
-  redis.call('XDEL', P .. ':stream:' .. flow, entry)
+  dropped[flow] = dropped[flow] or {}
+  table.insert(dropped[flow], entry)
 end
 
 -- Virtual time starts where the queue is: who was idle has no credit, who owes still owes.
@@ -163,7 +201,9 @@ local function flow_becomes_ready(flow, pool, tenant, score)
   if redis.call('HINCRBY', P .. ':active', tenant, 1) == 1 then tenant_becomes_active(tenant) end
 end
 
+local in_line = {}  -- flows that are known to have a stream and to be ready
 local function flow_leaves_ready(flow)
+  in_line[flow] = nil
   local tenant, _, lane, host = split_flow(flow)
   local pool = string.match(lane, '^(.*):') .. '|' .. host
   if redis.call('ZREM', P .. ':ready:' .. pool, flow) == 0 then return end
@@ -175,17 +215,35 @@ end
 
 -- A flow may be ready although its last job to claim was cancelled, while others of it are being run.
 local function drop_if_empty(flow)
-  if redis.call('XLEN', P .. ':stream:' .. flow) > 0 then return end
+  if dropped[flow] or redis.call('XLEN', P .. ':stream:' .. flow) > 0 then return end
   flow_leaves_ready(flow)
   redis.call('DEL', P .. ':stream:' .. flow, P .. ':flow:' .. flow)
 end
 
+local MAX_WORDS = 1000  -- of one command; Lua passes no more than some thousands
+function settle_flows()
+  local flows = dropped
+  dropped = {}
+  for flow, entries in pairs(flows) do
+    local stream = P .. ':stream:' .. flow
+    for first = 1, #entries, MAX_WORDS do
+      local last = math.min(first + MAX_WORDS - 1, #entries)
+      redis.call('XACK', stream, GROUP, unpack(entries, first, last))
+      redis.call('XDEL', stream, unpack(entries, first, last))
+    end
+    drop_if_empty(flow)
+  end
+end
+
+local nobody_idle = {}  -- pools without a worker that waits
 local function wake_one(pool)
+  if nobody_idle[pool] then return end
   local worker = redis.call('SPOP', P .. ':idle:' .. pool)
   if worker then
     redis.call('LPUSH', P .. ':wake:' .. worker, 1)
     redis.call('PEXPIRE', P .. ':wake:' .. worker, WAKE_MS)
   end
+  nobody_idle[pool] = not worker
 end
 
 -- Put a job into line; sets job.flow, job.entry and job.seq, which the caller stores.
@@ -193,16 +251,18 @@ local function enqueue(job, kind)
   local pool = job.model .. '|' .. job.host
   job.flow = job.tenant .. '|' .. kind .. '|' .. job.lane .. '|' .. job.host
   local stream = P .. ':stream:' .. job.flow
-  if redis.call('EXISTS', stream) == 0 then
+  local known = in_line[job.flow]
+  if not known and redis.call('EXISTS', stream) == 0 then
     redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
   end
   counters.number = counters.number + 1
   job.entry = redis.call('XADD', stream, '*', 'j', job.id, 's', job.score, 'n', counters.number)
   job.seq = redis.call('HINCRBY', P .. ':flow:' .. job.flow, 'in', 1)
-  if not redis.call('ZSCORE', P .. ':ready:' .. pool, job.flow) then
+  if not known and not redis.call('ZSCORE', P .. ':ready:' .. pool, job.flow) then
     redis.call('HSET', P .. ':flow:' .. job.flow, 'head', counters.number)
     flow_becomes_ready(job.flow, pool, job.tenant, job.score)
   end
+  in_line[job.flow] = true
   wake_one(pool)
 end
 
@@ -214,24 +274,23 @@ end
 -- End a job: it leaves the queue, its answer is kept or sent, whoever waits is told.
 local function finish(job, status, field, payload)
   local hash = P .. ':job:' .. job.id
-  redis.call('HDEL', hash, 'body')
   redis.call('ZREM', P .. ':leases', job.id)
   drop_entry(job.flow, job.entry)
-  drop_if_empty(job.flow)
   counters.jobs = counters.jobs - 1
   counters.bytes = counters.bytes - tonumber(job.bytes)
-  if redis.call('HINCRBY', P .. ':lanes', job.lane, -1) <= 0 then
-    redis.call('HDEL', P .. ':lanes', job.lane)
-  end
+  change_lane(job.lane, -1)
   local keep = job.keep == '1'
   if keep then
     local size = string.len(payload)
+    redis.call('HDEL', hash, 'body')
     redis.call('HSET', hash, 'status', status, field, payload, 'forget_at', now + conf.result_ttl_s)
     redis.call('PEXPIRE', hash, math.ceil(1000 * conf.result_ttl_s))
     redis.call('ZADD', P .. ':results', now + conf.result_ttl_s, job.id .. ':' .. size)
     counters.results = counters.results + size
   else
-    redis.call('HSET', hash, 'status', status)
+    redis.call('DEL', hash)
+    redis.call('HSET', hash, 'status', status, 'token', job.token, 'submitted', job.submitted,
+      'claimed', job.claimed or '', 'started', job.started or '')
     redis.call('PEXPIRE', hash, ENDED_MS)
   end
   if job.idem then
@@ -262,7 +321,6 @@ end
 local function requeue(job, kind)
   redis.call('ZREM', P .. ':leases', job.id)
   drop_entry(job.flow, job.entry)
-  drop_if_empty(job.flow)
   enqueue(job, kind)
   local hash = P .. ':job:' .. job.id
   redis.call('HDEL', hash, 'worker', 'claimed', 'started')

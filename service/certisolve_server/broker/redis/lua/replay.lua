@@ -23,7 +23,7 @@ redis.call('HSET', hash, 'status', 'queued', 'body', body, 'flow', letter.flow, 
   'seq', letter.seq, 'keep', '1', 'gateway', '', 'model', letter.model, 'lane', letter.lane, 'host', letter.host,
   'tenant', letter.tenant, 'score', letter.score, 'bytes', letter.bytes, 'submitted', letter.submitted, 'via', '',
   'token', token, 'crashes', 0)
-redis.call('HINCRBY', P .. ':lanes', letter.lane, 1)
+change_lane(letter.lane, 1)
 counters.jobs = counters.jobs + 1
 counters.bytes = counters.bytes + tonumber(letter.bytes)
 save_counters()

@@ -52,6 +52,7 @@ local status = job.status == 'claimed' and 'queued' or job.status
 if gateway ~= '' and not ended(job) and (unlike == '' or unlike == status) then
   redis.call('SADD', P .. ':watch:' .. job.id, gateway)
   redis.call('PEXPIRE', P .. ':watch:' .. job.id, WATCH_MS)
+  redis.call('HSET', P .. ':job:' .. job.id, 'watched', 1)
 end
 local field, payload = answer_of(job)
 return {status, job.submitted, job.claimed or '', job.started or '', tostring(position), expected,

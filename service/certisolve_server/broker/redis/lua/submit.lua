@@ -25,17 +25,21 @@ end
 local function accept(job, kind, body, digest)
   enqueue(job, kind)
   local hash = P .. ':job:' .. job.id
-  redis.call('HSET', hash, 'status', 'queued', 'body', body, 'flow', job.flow, 'entry', job.entry,
+  local values = {'status', 'queued', 'body', body, 'flow', job.flow, 'entry', job.entry,
     'seq', job.seq, 'keep', job.keep, 'gateway', job.gateway, 'model', job.model, 'lane', job.lane,
     'host', job.host, 'tenant', job.tenant, 'score', job.score, 'bytes', job.bytes,
-    'submitted', job.submitted, 'via', job.via, 'token', 0, 'crashes', 0)
-  redis.call('PERSIST', hash)
-  if job.deadline then redis.call('HSET', hash, 'deadline', job.deadline) end
+    'submitted', job.submitted, 'via', job.via, 'token', 0, 'crashes', 0}
+  for _, optional in ipairs({'deadline', 'idem'}) do
+    if job[optional] then
+      values[#values + 1] = optional
+      values[#values + 1] = job[optional]
+    end
+  end
+  redis.call('HSET', hash, unpack(values))
   if job.idem then
-    redis.call('HSET', hash, 'idem', job.idem)
     redis.call('SET', P .. ':idem:' .. job.idem, digest .. ' ' .. job.id)
   end
-  redis.call('HINCRBY', P .. ':lanes', job.lane, 1)
+  change_lane(job.lane, 1)
   counters.jobs = counters.jobs + 1
   counters.bytes = counters.bytes + tonumber(job.bytes)
   return {'ok', job.id}
