@@ -28,7 +28,8 @@ from certisolve_server.broker.base import Bounds
 from certisolve_server.errors import QueueFull, QueueUnavailable
 
 _log = logging.getLogger(__name__)
-_COMMAND_TIMEOUT_S = 5.0
+#: Longest time that Redis may take for a command, to connect included.
+COMMAND_TIMEOUT_S = 5.0
 #: Pause before the second and later attempts of a call that is repeated until it succeeds.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 _OLDEST = (6, 2)
@@ -60,7 +61,7 @@ class Connection:
         self.fault: str | None = "not connected yet"
         self._bounds = json.dumps(asdict(bounds))
         self._clock = clock
-        self.client = open_client(url, _COMMAND_TIMEOUT_S)
+        self.client = open_client(url)
 
     def key(self, *parts: str) -> str:
         """The name of a key."""
@@ -121,8 +122,8 @@ class Connection:
             QueueUnavailable: out of reach.
         """
         try:
-            facts = {**await self.client.info("server"), **await self.client.info("memory")}
-            persistence = await self.client.info("persistence")
+            facts = {**await self._info("server"), **await self._info("memory")}
+            persistence = await self._info("persistence")
         except UNREACHABLE as error:
             raise self._unreachable(error) from error
         except ResponseError as error:
@@ -139,6 +140,9 @@ class Connection:
     async def close(self) -> None:
         """Give the connections back."""
         await self.client.aclose()
+
+    async def _info(self, section: str) -> dict[str, Any]:
+        return dict(await execute(self.client, "INFO", section))
 
     def _conf(self) -> str:
         if self._clock is None:
@@ -181,13 +185,15 @@ def _load_scripts() -> dict[str, Script]:
 _SCRIPTS = _load_scripts()
 
 
-def open_client(url: str, timeout_s: float) -> "aioredis.Redis":
+def open_client(url: str) -> "aioredis.Redis":
     """A client that repeats nothing by itself: what may be repeated is decided here."""
     return aioredis.from_url(
         url,
         protocol=2,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=_COMMAND_TIMEOUT_S,
+        # Its own limit would make `asyncio.wait_for` swallow a cancellation now and then, up to
+        # Python 3.11, and with it the end of a task; `execute` has one that does not.
+        socket_timeout=None,
+        socket_connect_timeout=COMMAND_TIMEOUT_S,
         socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
         driver_info=None,  # saves a look into the file system for each connection
@@ -199,9 +205,16 @@ def timed_out(error: QueueUnavailable) -> bool:
     return isinstance(error.__cause__, RedisTimeoutError)
 
 
-async def execute(client: "aioredis.Redis", *words: Any) -> Any:
-    """What a command replies."""
-    return await client.execute_command(*words)  # type: ignore[no-untyped-call]  # as redis has it
+async def execute(
+    client: "aioredis.Redis", *words: Any, timeout_s: float = COMMAND_TIMEOUT_S
+) -> Any:
+    """What a command replies.
+
+    Raises:
+        TimeoutError: nothing within `timeout_s` seconds; the connection is not used again.
+    """
+    async with asyncio.timeout(timeout_s):
+        return await client.execute_command(*words)  # type: ignore[no-untyped-call]  # as redis has
 
 
 def _check_facts(name: str, facts: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from certisolve_server.broker.base import Bounds
 from certisolve_server.broker.fleet import Fleet, WorkerCard
 from certisolve_server.errors import QueueUnavailable
 
-from .connection import UNREACHABLE, Connection, execute, open_client
+from .connection import COMMAND_TIMEOUT_S, UNREACHABLE, Connection, execute, open_client
 
 #: A worker that has been silent for this long counts as gone; it speaks three times as often.
 LIFETIME_S = 6.0
@@ -35,7 +35,7 @@ class RedisRegistry:
 
     def __init__(self, url: str, prefix: str = "certisolve") -> None:
         self._connection = Connection(url, prefix, Bounds(), None)
-        self._listener = open_client(url, 2 * LIFETIME_S)
+        self._listener = open_client(url)
         self._manifests: dict[str, str] = {}
         self._said: bytes = b""
         self._last = "$"
@@ -104,6 +104,7 @@ class RedisRegistry:
                 "STREAMS",
                 fleet,
                 self._last,
+                timeout_s=LIFETIME_S / 3 + COMMAND_TIMEOUT_S,
             )
         except UNREACHABLE:
             await asyncio.sleep(LIFETIME_S / 6)
@@ -137,6 +138,7 @@ class RedisRegistry:
 
     async def _execute(self, pipe: object) -> None:
         try:
-            await pipe.execute()  # type: ignore[attr-defined]  # redis is untyped
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+                await pipe.execute()  # type: ignore[attr-defined]  # redis is untyped
         except UNREACHABLE as error:
             raise QueueUnavailable("the registry cannot be reached", retry_after_s=1.0) from error

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from .connection import UNREACHABLE, Connection, execute, open_client
+from .connection import COMMAND_TIMEOUT_S, UNREACHABLE, Connection, execute, open_client
 
 _BLOCK_S = 5.0
 _READ_COUNT = 256
@@ -38,7 +38,7 @@ class Replies:
 
     def __init__(self, connection: Connection, gateway: str, on_return: Callable[[], None]) -> None:
         self._connection = connection
-        self._client = open_client(connection.url, _BLOCK_S + 5.0)
+        self._client = open_client(connection.url)
         self._stream = connection.key("replies", gateway)
         self._on_return = on_return
         self._last: bytes | str = "0-0"
@@ -88,13 +88,13 @@ class Replies:
     async def close(self) -> None:
         """Give the connection back and delete the stream."""
         with contextlib.suppress(*UNREACHABLE):
-            await self._client.delete(self._stream)
+            await execute(self._client, "DEL", self._stream)
             await self._client.aclose()
 
     async def _read(self) -> None:
         reply = await execute(self._client,
             "XREAD", "COUNT", _READ_COUNT, "BLOCK", int(1e3 * _BLOCK_S), "STREAMS", self._stream,
-            self._last,
+            self._last, timeout_s=_BLOCK_S + COMMAND_TIMEOUT_S,
         )  # fmt: skip
         self._connection.reached()
         for _, entries in reply or ():
