@@ -1,6 +1,7 @@
 """Large records in shared memory: removed by whoever should, swept when nobody is left."""
 
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -83,9 +84,16 @@ def test_only_old_segments_of_the_queue_are_swept(segments, tmp_path):
 
 
 def test_a_record_too_large_for_the_memory_that_is_left_is_not_written(segments):
-    class Enormous(bytes):
-        def __len__(self) -> int:
-            return 1 << 50
-
-    assert segments.write("job1", "in", [Enormous()]) is None
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        assert segments.write("job1", "in", [b"head", bytes(1 << 20)]) is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert names(segments) == []
+
+
+def test_a_record_of_many_arrays_is_written_in_order(segments):
+    chunks = [bytes([number % 251]) * (number % 7) for number in range(3000)]
+    reference = segments.write("job1", "in", chunks)
+    assert bytes(segments.read(reference)) == b"".join(chunks)

@@ -18,6 +18,7 @@ _DIRECTORY = Path("/dev/shm")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TTL_S = 60.0
 _REFERENCE = b"@shm:"
+_MAX_CHUNKS = 1024  # of one system call, on Linux
 _JOB_ID = re.compile(r"-([0-9A-Za-z]+)-(?:in|out)-[0-9a-f]+$")
 
 Chunk = bytes | memoryview
@@ -48,14 +49,12 @@ class Segments:
         """
         # A suffix of its own: a late answer must not meet the segment of the one that counts.
         name = f"{self._prefix}{job_id}-{side}-{secrets.token_hex(4)}"
-        size = sum(len(chunk) for chunk in chunks)
         try:
-            descriptor = os.open(_DIRECTORY / name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            descriptor = os.open(_DIRECTORY / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         except OSError:
             return None
         try:
-            os.posix_fallocate(descriptor, 0, size)
-            _fill(descriptor, size, chunks)
+            _write(descriptor, chunks)
         except OSError:
             self._remove(name)
             return None
@@ -124,16 +123,19 @@ def _host() -> str:
         facts = (_BOOT_ID.read_text().strip(), _DIRECTORY.stat().st_dev, os.getuid())
     except (OSError, AttributeError):
         return ""
-    writable = os.access(_DIRECTORY, os.W_OK) and hasattr(os, "posix_fallocate")
+    writable = os.access(_DIRECTORY, os.W_OK) and hasattr(os, "writev")
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12] if writable else ""
 
 
-def _fill(descriptor: int, size: int, chunks: Sequence[Chunk]) -> None:
-    with mmap.mmap(descriptor, size) as mapping:
-        position = 0
-        for chunk in chunks:
-            mapping[position : position + len(chunk)] = chunk
-            position += len(chunk)
+def _write(descriptor: int, chunks: Sequence[Chunk]) -> None:
+    """Write all chunks; half as long as through a mapping, whose every page would be a fault."""
+    rest = [memoryview(chunk) for chunk in chunks]
+    while rest:
+        written = os.writev(descriptor, rest[:_MAX_CHUNKS])
+        while rest and written >= len(rest[0]):
+            written -= len(rest.pop(0))
+        if written:
+            rest[0] = rest[0][written:]
 
 
 def _born_at(path: Path) -> float:
