@@ -202,7 +202,7 @@ def open_client(url: str) -> "aioredis.Redis":
 
 def timed_out(error: QueueUnavailable) -> bool:
     """Whether Redis took the call and said nothing for as long as it is waited for."""
-    return isinstance(error.__cause__, RedisTimeoutError)
+    return isinstance(error.__cause__, RedisTimeoutError | TimeoutError)
 
 
 async def execute(
