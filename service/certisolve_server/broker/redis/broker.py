@@ -98,7 +98,7 @@ class RedisBroker(AbstractBroker):
         self._spawn(self._outbox.run())
         self._spawn(self._replies.run())
         if self._segments is not None:
-            self._spawn(self._sweep_forever(self._segments))
+            self._spawn(self._sweep_forever())
         return self
 
     async def __aexit__(
@@ -137,6 +137,19 @@ class RedisBroker(AbstractBroker):
 
     def pressure(self) -> QueueFull | None:
         return self._outbox.pressure()
+
+    async def sweep(self) -> None:
+        """Remove what processes left in shared memory when they died, a minute after that.
+
+        Raises:
+            QueueUnavailable: out of reach.
+        """
+        if self._segments is None:
+            return
+        for job_id, reference in await asyncio.to_thread(list, self._segments.old()):
+            key = self._connection.key("job", job_id)
+            if await self._connection.command("HGET", key, "status") not in _ALIVE:
+                self._segments.remove(reference)
 
     # --- For gateways -----------------------------------------------------------------------------
 
@@ -447,16 +460,11 @@ class RedisBroker(AbstractBroker):
         wake = self._connection.key("wake", self._name)
         await self._connection.command("BLPOP", wake, _WAKE_S)
 
-    async def _sweep_forever(self, segments: Segments) -> None:
-        """Remove what processes left in shared memory when they died."""
+    async def _sweep_forever(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            for job_id, reference in await asyncio.to_thread(list, segments.old()):
-                with contextlib.suppress(QueueUnavailable):
-                    key = self._connection.key("job", job_id)
-                    status = await self._connection.command("HGET", key, "status")
-                    if status not in _ALIVE:
-                        segments.remove(reference)
+            with contextlib.suppress(QueueUnavailable):
+                await self.sweep()
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
