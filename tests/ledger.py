@@ -72,14 +72,26 @@ def _commands(directory: Path) -> Iterator[list[bytes]]:
     ]
     for part in parts:
         with part.open("rb") as file:
-            while line := file.readline():
-                yield [_word(file.readline(), file) for _ in range(int(line[1:]))]
+            while words := _command(file):
+                yield words
 
 
-def _word(length: bytes, file: BinaryIO) -> bytes:
-    word = file.read(int(length[1:]))
-    file.read(2)
-    return word
+def _command(file: BinaryIO) -> list[bytes]:
+    """The next command; none at the end, or where Redis is still writing."""
+    count = file.readline()
+    if not count.endswith(b"\n"):
+        return []
+    words = [_word(file) for _ in range(int(count[1:]))]
+    whole = [word for word in words if word is not None]
+    return whole if len(whole) == len(words) else []
+
+
+def _word(file: BinaryIO) -> bytes | None:
+    length = file.readline()
+    if not length.endswith(b"\n"):
+        return None
+    word = file.read(int(length[1:]) + 2)
+    return word[:-2] if word.endswith(b"\r\n") else None
 
 
 def _number(path: Path) -> int:

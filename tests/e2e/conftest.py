@@ -28,10 +28,11 @@ def report(
 
 @pytest.fixture(scope="session")
 def fleet_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`double` and `scale` on 16 or 32 points; `twice` and `work` on any number.
+    """`double` and `scale` on 16 or 32 points; `work` and `heavy` on any number.
 
     `work` leaves its points as they are, after arithmetic that grows with the cube of their number:
-    how long a request keeps a worker busy is for the request to say.
+    how long a request keeps a worker busy is for the request to say. `heavy` doubles them, after a
+    fraction of a second for a megabyte.
     """
     root = tmp_path_factory.mktemp("fleet-models")
     write_artifact(root, Pointwise(lambda u: 2 * u), field_manifest("double"))
@@ -40,16 +41,25 @@ def fleet_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Pointwise(lambda u, gain: u * gain[:, None]),
         field_manifest("scale", parameters=(parameter("gain", 0.0, 9.0, 3.0),)),
     )
-    write_artifact(root, Pointwise(lambda u: 2 * u), _points_manifest("twice"))
+    write_artifact(root, Pointwise(_double_slowly), _points_manifest("heavy"))
     write_artifact(root, Pointwise(_work), _points_manifest("work", max_batch_size=4))
     return root
 
 
 def _work(u: torch.Tensor) -> torch.Tensor:
-    matrix = torch.eye(u.shape[1])
+    return u * _one(u.shape[1])
+
+
+def _double_slowly(u: torch.Tensor) -> torch.Tensor:
+    return 2 * u * _one(u.shape[1] // 200 + 1)
+
+
+def _one(size: int) -> torch.Tensor:
+    """1, the hard way."""
+    matrix = torch.eye(size)
     for _ in range(4):
         matrix = matrix @ matrix
-    return u * matrix[0, 0]
+    return matrix[0, 0]
 
 
 def _points_manifest(name: str, **changes: object):

@@ -118,7 +118,7 @@ def _check_status(fleet: Fleet, operator: worker_pb2_grpc.WorkerServiceStub) -> 
     assert status.worker.grpc == fleet.worker.authority
     assert (status.state, {m.model.name for m in status.models if m.ready}) == (
         "serving",
-        {"double", "scale", "twice", "work"},
+        {"double", "heavy", "scale", "work"},
     )
 
 
