@@ -37,6 +37,7 @@ from certisolve_server.bench import (
     open_door,
     summarise,
 )
+from certisolve_server.broker.redis.segments import Segments
 
 CONNECTIONS = (1, 32)
 NUM_INPUTS = 16
@@ -166,11 +167,13 @@ def _ways(repository: Path, redis_server: LocalRedis, stack: contextlib.ExitStac
     embedded = stack.enter_context(local_server(repository))
     yield Way(EMBEDDED, embedded, {"doors": embedded.process.pid}, "", both, (*ours, "gRPC"))
     for name, shared_memory, models in ((INLINE, False, both), (SHARED, True, (LARGE,))):
+        queue = f"shared-{shared_memory}"
+        stack.callback(_remove_segments, redis_server.url, queue)
         fleet = stack.enter_context(
             local_fleet(
                 repository,
                 redis=redis_server,
-                queue=f"shared-{shared_memory}",
+                queue=queue,
                 shared_memory=shared_memory,
             )
         )
@@ -194,6 +197,17 @@ def _runs(ways: Sequence[Way], only: str) -> Iterator[tuple[Run, Way]]:
                 for client in way.clients:
                     for num_connections in CONNECTIONS:
                         yield Run(each.model, way.name, client, num_connections), way
+
+
+def _remove_segments(url: str, queue: str) -> None:
+    """Remove what was under way when the last run ended, which no process is left to sweep."""
+    segments = Segments(f"{url} {queue}")
+    reference = segments.write("probe", "in", [b"probe"])
+    if reference is None:
+        return
+    name, _, _ = reference.decode().removeprefix("@shm:").partition("probe-in")
+    for path in Path("/dev/shm").glob(f"{name}*"):
+        path.unlink(missing_ok=True)
 
 
 def _settle(server: LocalRedis, appendfsync: str) -> None:
