@@ -76,8 +76,9 @@ format: $(VENV)/.dev  ## format and mend what lint can
 proto: $(VENV)/.dev  ## generate client/certisolve/v1 from proto/
 	@$(BIN)/python tools/check_proto.py --write
 
-bench: $(VENV)/.dev models/artifacts/.built  ## measure the doors and print the table
+bench: $(VENV)/.dev models/artifacts/.built .tools/redis-server  ## measure the doors, and the hop through Redis
 	@$(BIN)/python benchmarks/doors.py
+	@PATH="$(CURDIR)/.tools:$$PATH" $(BIN)/python benchmarks/queue.py
 
 .tools/redis-server: | $(VENV)/.serve
 	@tools/find_redis.sh $@ $(BIN)/python

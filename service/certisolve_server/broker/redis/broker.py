@@ -89,7 +89,7 @@ class RedisBroker(AbstractBroker):
         self._bounds = bounds or Bounds()
         self._connection = Connection(url, prefix, self._bounds, clock)
         self._outbox = Outbox(self._connection)
-        self._replies = Replies(self._connection, name, self._submit_again)
+        self._replies = Replies(self._connection, name, self._submit_again, self._drop_answer)
         self._unanswered: dict[str, tuple[Any, ...]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._idle = False
@@ -348,6 +348,11 @@ class RedisBroker(AbstractBroker):
         if values is not None and self._segments is not None:
             self._segments.remove(values[1])
         return self._replies.drop(job_id)
+
+    def _drop_answer(self, payload: bytes) -> None:
+        """Its caller left meanwhile."""
+        if self._segments is not None:
+            self._segments.remove(payload)
 
     def _submit_again(self) -> None:
         """After an outage: a Redis that lost what it had accepted gets it back."""

@@ -14,6 +14,8 @@ _MAX_BYTES = 8 << 20
 #: How long a refusal is believed without asking again.
 _PRESSURE_S = 0.05
 _RETRY_AFTER_S = 0.05
+# No caller is asked to come back sooner than this, however short the line.
+_MIN_RETRY_AFTER_S = 0.1
 _BODY = 1  # the place of the body in a submission
 
 
@@ -94,7 +96,7 @@ class Outbox:
             return await self._connection.run("submit", *values)
 
     def _refused(self, what: str, expected_s: float) -> QueueFull:
-        self._full = queue_full(what, expected_s)
+        self._full = QueueFull(what, retry_after_s=max(expected_s, _MIN_RETRY_AFTER_S))
         self._full_until = time.monotonic() + _PRESSURE_S
         return self._full
 
@@ -108,11 +110,3 @@ class _Submission(NamedTuple):
             self.future.set_exception(reply)
         else:
             self.future.set_result(reply)
-
-
-def queue_full(what: str, expected_s: float) -> QueueFull:
-    """The refusal of a queue that needs `expected_s` for what it holds."""
-    wait_s = max(expected_s, 0.001)
-    return QueueFull(
-        f"{what}; a new one would wait about {wait_s:.2g} s", retry_after_s=round(wait_s, 3)
-    )

@@ -34,13 +34,21 @@ class Replies:
         connection: to the same Redis.
         gateway: names the stream; new for each process.
         on_return: called when Redis is back after it was out of reach.
+        on_unclaimed: given the payload of an answer that nobody waits for any more.
     """
 
-    def __init__(self, connection: Connection, gateway: str, on_return: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        gateway: str,
+        on_return: Callable[[], None],
+        on_unclaimed: Callable[[bytes], None],
+    ) -> None:
         self._connection = connection
         self._client = open_client(connection.url)
         self._stream = connection.key("replies", gateway)
         self._on_return = on_return
+        self._on_unclaimed = on_unclaimed
         self._last: bytes | str = "0-0"
         self._read_entries = self._read_bytes = 0
         self._ends: dict[str, asyncio.Future[Reply]] = {}
@@ -111,8 +119,12 @@ class Replies:
         self._read_bytes += len(payload)
         for event in self._changes.get(job_id, ()):
             event.set()
+        if not values[b"f"]:
+            return
         future = self._ends.get(job_id)
-        if future is not None and not future.done() and values[b"f"]:
+        if future is None or future.done():
+            self._on_unclaimed(payload)
+        else:
             future.set_result(Reply(values[b"s"].decode(), values[b"f"].decode(), payload))
 
     def _return(self) -> None:

@@ -74,6 +74,7 @@ local function deliver(job, flow)
   else
     redis.call('HSET', hash, 'status', 'claimed', 'worker', worker, 'claimed', now)
   end
+  change_hand(worker, 1)
   leases[#leases + 1] = now + conf.lease_s
   leases[#leases + 1] = job.id
   local suspect = tonumber(job.crashes) > 0 and 1 or 0

@@ -11,6 +11,7 @@
 --                                               head: number of the first to claim, to break ties
 -- P:ready:<pool>         ZSET    -              flows with jobs to claim -> score of the first
 -- P:idle:<pool>          SET     -              workers that wait for a job of the pool
+-- P:in_hand              HASH    -              worker -> number of jobs in its hands
 -- P:wake:<worker>        LIST    10 s           a token when there may be a job
 -- P:vtime                HASH    -              tenant -> virtual time, in device seconds
 -- P:active               HASH    -              tenant -> number of its ready flows
@@ -42,6 +43,7 @@ local conf = cjson.decode(ARGV[1])
 local GROUP = 'workers'
 local DEFAULT_PACE, PACE_MEMORY, MAX_PACES = 0.001, 0.8, 10000
 local MAX_FLOWS = 64           -- per pool; the oldest heads compete
+local MAX_WAITING = 64         -- workers of which the freest is woken
 local MAX_IDLE_TENANTS = 1024  -- before those without credit or debt are forgotten
 local REPLIES_MS, WATCH_MS, WAKE_MS, ENDED_MS = 120000, 86400000, 10000, 60000
 
@@ -74,6 +76,7 @@ end
 
 -- What many jobs of one script change alike is written once, by save_counters.
 local lane_changes = {}  -- lane -> jobs that came less those that ended
+local hand_changes = {}  -- worker -> jobs it was given less those that left it
 local paces = {}         -- lane -> device seconds per job, learned in this script
 local dropped = {}       -- flow -> entries to acknowledge and delete
 local settle_flows
@@ -82,13 +85,14 @@ local function change_lane(lane, by)
   lane_changes[lane] = (lane_changes[lane] or 0) + by
 end
 
-local function save_lanes()
-  for lane, by in pairs(lane_changes) do
-    if redis.call('HINCRBY', P .. ':lanes', lane, by) <= 0 then
-      redis.call('HDEL', P .. ':lanes', lane)
-    end
+local function change_hand(worker, by)
+  if worker then hand_changes[worker] = (hand_changes[worker] or 0) + by end
+end
+
+local function save_changes(key, changes)
+  for field, by in pairs(changes) do
+    if redis.call('HINCRBY', key, field, by) <= 0 then redis.call('HDEL', key, field) end
   end
-  lane_changes = {}
 end
 
 local function save_paces()
@@ -99,7 +103,8 @@ end
 
 local function save_counters()
   settle_flows()
-  save_lanes()
+  save_changes(P .. ':lanes', lane_changes)
+  save_changes(P .. ':in_hand', hand_changes)
   save_paces()
   redis.call('HSET', P .. ':counters', 'jobs', counters.jobs, 'bytes', counters.bytes,
     'results', counters.results, 'virtual', string.format('%.9f', counters.virtual),
@@ -235,11 +240,24 @@ function settle_flows()
   end
 end
 
+-- Of the workers that wait, the one with the fewest jobs in hand: a busy one waits for its next batch.
+local function freest(waiting)
+  if #waiting < 2 then return waiting[1] end
+  local best, fewest = nil, math.huge
+  for index, count in ipairs(redis.call('HMGET', P .. ':in_hand', unpack(waiting))) do
+    if tonumber(count or 0) < fewest then
+      best, fewest = waiting[index], tonumber(count or 0)
+    end
+  end
+  return best
+end
+
 local nobody_idle = {}  -- pools without a worker that waits
 local function wake_one(pool)
   if nobody_idle[pool] then return end
-  local worker = redis.call('SPOP', P .. ':idle:' .. pool)
+  local worker = freest(redis.call('SRANDMEMBER', P .. ':idle:' .. pool, MAX_WAITING))
   if worker then
+    redis.call('SREM', P .. ':idle:' .. pool, worker)
     redis.call('LPUSH', P .. ':wake:' .. worker, 1)
     redis.call('PEXPIRE', P .. ':wake:' .. worker, WAKE_MS)
   end
@@ -279,6 +297,7 @@ local function finish(job, status, field, payload)
   counters.jobs = counters.jobs - 1
   counters.bytes = counters.bytes - tonumber(job.bytes)
   change_lane(job.lane, -1)
+  change_hand(job.worker, -1)
   local keep = job.keep == '1'
   if keep then
     local size = string.len(payload)
@@ -319,6 +338,7 @@ end
 
 -- Take a claimed job from its worker and put it back into line.
 local function requeue(job, kind)
+  change_hand(job.worker, -1)
   redis.call('ZREM', P .. ':leases', job.id)
   drop_entry(job.flow, job.entry)
   enqueue(job, kind)
