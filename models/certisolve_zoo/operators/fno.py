@@ -10,7 +10,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .spectral import SpectralConv1d, SpectralConv2d, nodal_basis, periodic_basis
+from .spectral import (
+    Basis1d,
+    Basis2d,
+    SpectralConv1d,
+    SpectralConv2d,
+    nodal_basis,
+    periodic_basis,
+    periodic_basis_2d,
+)
 
 
 class Fno1d(nn.Module):
@@ -30,14 +38,13 @@ class Fno1d(nn.Module):
         self.lift = nn.Linear(1, width)
         self.spectral = nn.ModuleList(SpectralConv1d(width, num_modes) for _ in range(num_layers))
         self.pointwise = nn.ModuleList(nn.Linear(width, width) for _ in range(num_layers))
-        self.project = _projection(width)
+        self.project = projection(width)
 
     def forward(self, initial_condition: Float[Tensor, "batch x"]) -> Float[Tensor, "batch x"]:
         """The field at the trained time, on the grid of the initial condition."""
         basis = periodic_basis(initial_condition.shape[1], self.num_modes, initial_condition)
         hidden = self.lift(initial_condition.unsqueeze(2))
-        for spectral, pointwise in zip(self.spectral, self.pointwise, strict=True):
-            hidden = functional.gelu(spectral(hidden, basis) + pointwise(hidden))
+        hidden = propagate(hidden, basis, self.spectral, self.pointwise)
         return torch.squeeze(self.project(hidden), 2)
 
 
@@ -71,7 +78,7 @@ class Fno2d(nn.Module):
         self.lift = nn.Linear(4, width)
         self.spectral = nn.ModuleList(SpectralConv2d(width, num_modes) for _ in range(num_layers))
         self.pointwise = nn.ModuleList(nn.Linear(width, width) for _ in range(num_layers))
-        self.project = _projection(width)
+        self.project = projection(width)
 
     def forward(self, coefficient: Float[Tensor, "batch y x"]) -> Float[Tensor, "batch y x"]:
         """The solution at the nodes of the coefficient."""
@@ -81,9 +88,61 @@ class Fno2d(nn.Module):
         bubble = 16 * (position * (1 - position)).prod(dim=2)
         field = (coefficient - self.center) / self.half_width
         hidden = self.lift(_with_channels(field, position, bubble))
-        for spectral, pointwise in zip(self.spectral, self.pointwise, strict=True):
-            hidden = functional.gelu(spectral(hidden, basis) + pointwise(hidden))
+        hidden = propagate(hidden, basis, self.spectral, self.pointwise)
         return self.output_scale * bubble * torch.squeeze(self.project(hidden), 3)
+
+
+class PeriodicFno2d(nn.Module):
+    """Translation-equivariant operator between fields on a torus.
+
+    Args:
+        channels_in: components of the field it takes; several frames of a history are components.
+        channels_out: components of the field it returns.
+        width: channels of the hidden fields.
+        num_modes: (m1, m2) Fourier modes kept along y and x.
+        num_layers: spectral layers.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        width: int,
+        num_modes: tuple[int, int],
+        num_layers: int,
+    ) -> None:
+        super().__init__()
+        self.num_modes = num_modes
+        self.lift = nn.Linear(channels_in, width)
+        self.spectral = nn.ModuleList(SpectralConv2d(width, num_modes) for _ in range(num_layers))
+        self.pointwise = nn.ModuleList(nn.Linear(width, width) for _ in range(num_layers))
+        self.project = projection(width, channels_out)
+
+    def forward(
+        self, field: Float[Tensor, "batch y x channel_in"]
+    ) -> Float[Tensor, "batch y x channel_out"]:
+        """The field at the trained time, on the same grid."""
+        rows, columns = field.shape[1:3]
+        basis = periodic_basis_2d(rows, columns, self.num_modes, field)
+        hidden = propagate(self.lift(field), basis, self.spectral, self.pointwise)
+        return torch.as_tensor(self.project(hidden))
+
+
+def propagate(
+    hidden: Float[Tensor, "batch *grid channel"],
+    basis: Basis1d | Basis2d,
+    spectral: nn.ModuleList,
+    pointwise: nn.ModuleList,
+) -> Float[Tensor, "batch *grid channel"]:
+    """The layers v -> GELU(K v + W v) in sequence."""
+    for convolution, matrix in zip(spectral, pointwise, strict=True):
+        hidden = functional.gelu(convolution(hidden, basis) + matrix(hidden))
+    return hidden
+
+
+def projection(width: int, channels_out: int = 1) -> nn.Sequential:
+    """Q: the hidden channels of each point to the components of the solution."""
+    return nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, channels_out))
 
 
 def _positions(rows: int, columns: int, like: Tensor) -> Float[Tensor, "y x 2"]:
@@ -101,7 +160,3 @@ def _with_channels(
     fixed = torch.cat([position, bubble.unsqueeze(2)], dim=2)
     fixed = fixed.unsqueeze(0).expand(field.shape[0], -1, -1, -1)
     return torch.cat([field.unsqueeze(3), fixed], dim=3)
-
-
-def _projection(width: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, 1))

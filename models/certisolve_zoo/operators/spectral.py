@@ -47,6 +47,15 @@ def periodic_basis(num_points: int, num_modes: int, like: Tensor) -> Basis1d:
     return Basis1d(waves / period, waves.T * _hermitian_weight(num_modes, like))
 
 
+def periodic_basis_2d(rows: int, columns: int, num_modes: tuple[int, int], like: Tensor) -> Basis2d:
+    """Modes -m1 <= k1 < m1 along y and 0 <= k2 < m2 along x, on the nodes i/N of a torus."""
+    m1, m2 = num_modes
+    n = torch.arange(rows, device=like.device)
+    period = n[-1:] + 1
+    waves = _pairs(*_waves(n, period, (-m1, m1), like))
+    return Basis2d(periodic_basis(columns, m2, like), waves / period, waves.T)
+
+
 def nodal_basis(rows: int, columns: int, num_modes: tuple[int, int], like: Tensor) -> Basis2d:
     """Modes -m1 <= k1 < m1 along y and 0 <= k2 < m2 along x, on nodes i/(N-1) of a square.
 
@@ -56,8 +65,7 @@ def nodal_basis(rows: int, columns: int, num_modes: tuple[int, int], like: Tenso
     """
     m1, m2 = num_modes
     n = torch.arange(rows, device=like.device)
-    cos, sin = _waves(n, _extended(n), (-m1, m1), like)
-    waves = torch.cat([torch.cat([cos, -sin], dim=1), torch.cat([sin, cos], dim=1)])
+    waves = _pairs(*_waves(n, _extended(n), (-m1, m1), like))
     forward_y = waves * _trapezoid(n, like).repeat(2)
     n = torch.arange(columns, device=like.device)
     half = torch.cat(_waves(n, _extended(n), (0, m2), like))
@@ -77,6 +85,13 @@ def _waves(
     turns = (k[:, None] * n).remainder(period).to(like.dtype) / period
     angle = 2 * math.pi * turns
     return angle.cos(), -angle.sin()
+
+
+def _pairs(
+    cos: Float[Tensor, "mode x"], sin: Float[Tensor, "mode x"]
+) -> Float[Tensor, "wave pair"]:
+    """The product with cos + i sin as a matrix over real parts, then imaginary parts."""
+    return torch.cat([torch.cat([cos, -sin], dim=1), torch.cat([sin, cos], dim=1)])
 
 
 def _extended(n: Int[Tensor, " x"]) -> Int[Tensor, "1"]:
@@ -112,9 +127,7 @@ class SpectralConv1d(nn.Module):
         self, u: Float[Tensor, "batch x channel"], basis: Basis1d
     ) -> Float[Tensor, "batch x channel"]:
         """The convolved field on the same grid."""
-        spectrum = torch.unflatten(torch.matmul(basis.forward, u), 1, (2, self.num_modes))
-        mixed = _mix(spectrum.permute(2, 1, 0, 3), self.weight_real, self.weight_imag)
-        return torch.matmul(basis.inverse, mixed.permute(2, 1, 0, 3).flatten(1, 2))
+        return convolve_1d(u, basis, self.weight_real, self.weight_imag)
 
 
 class SpectralConv2d(nn.Module):
@@ -135,31 +148,55 @@ class SpectralConv2d(nn.Module):
         self, u: Float[Tensor, "batch y x channel"], basis: Basis2d
     ) -> Float[Tensor, "batch y x channel"]:
         """The convolved field on the same grid."""
-        m1, m2 = self.num_modes
-        channels = u.shape[3]
-        half = torch.unflatten(torch.matmul(basis.x.forward, u), 2, (2, m2))
-        columns = half.permute(0, 2, 1, 3, 4).flatten(3).flatten(1, 2)
-        spectrum = torch.matmul(basis.forward_y, columns)
-        modes = torch.unflatten(torch.unflatten(spectrum, 2, (m2, channels)), 1, (2, 2 * m1))
-        modes = modes.flatten(2, 3).permute(2, 1, 0, 3)
-        mixed = _mix(modes, self.weight_real, self.weight_imag).permute(2, 1, 0, 3)
+        return convolve_2d(u, basis, self.num_modes, self.weight_real, self.weight_imag)
 
-        modes = torch.unflatten(mixed, 2, (2 * m1, m2)).flatten(3).flatten(1, 2)
-        columns = torch.unflatten(torch.matmul(basis.inverse_y, modes), 1, (2, -1))
-        half = torch.unflatten(columns, 3, (m2, channels)).permute(0, 2, 1, 3, 4).flatten(2, 3)
-        return torch.matmul(basis.x.inverse, half)
+
+def convolve_1d(
+    u: Float[Tensor, "batch x channel_in"],
+    basis: Basis1d,
+    weight_real: Float[Tensor, "mode channel_in channel_out"],
+    weight_imag: Float[Tensor, "mode channel_in channel_out"],
+) -> Float[Tensor, "batch x channel_out"]:
+    """Transform, multiply each mode by its matrix, transform back."""
+    spectrum = torch.unflatten(torch.matmul(basis.forward, u), 1, (2, len(weight_real)))
+    mixed = _mix(spectrum.permute(2, 1, 0, 3), weight_real, weight_imag)
+    return torch.matmul(basis.inverse, mixed.permute(2, 1, 0, 3).flatten(1, 2))
+
+
+def convolve_2d(
+    u: Float[Tensor, "batch y x channel_in"],
+    basis: Basis2d,
+    num_modes: tuple[int, int],
+    weight_real: Float[Tensor, "mode channel_in channel_out"],
+    weight_imag: Float[Tensor, "mode channel_in channel_out"],
+) -> Float[Tensor, "batch y x channel_out"]:
+    """The same in two dimensions; axis `mode` runs over (k1, k2), k2 fastest."""
+    m1, m2 = num_modes
+    channels_in, channels_out = weight_real.shape[1:]
+    half = torch.unflatten(torch.matmul(basis.x.forward, u), 2, (2, m2))
+    columns = half.permute(0, 2, 1, 3, 4).flatten(3).flatten(1, 2)
+    spectrum = torch.matmul(basis.forward_y, columns)
+    modes = torch.unflatten(torch.unflatten(spectrum, 2, (m2, channels_in)), 1, (2, 2 * m1))
+    modes = modes.flatten(2, 3).permute(2, 1, 0, 3)
+    mixed = _mix(modes, weight_real, weight_imag).permute(2, 1, 0, 3)
+
+    modes = torch.unflatten(mixed, 2, (2 * m1, m2)).flatten(3).flatten(1, 2)
+    columns = torch.unflatten(torch.matmul(basis.inverse_y, modes), 1, (2, -1))
+    half = torch.unflatten(columns, 3, (m2, channels_out)).permute(0, 2, 1, 3, 4).flatten(2, 3)
+    return torch.matmul(basis.x.inverse, half)
 
 
 def _random_weight(num_modes: int, channels: int) -> nn.Parameter:
+    """One part of the matrices of all modes, scaled to keep the size of what they act on."""
     scale = 1 / math.sqrt(2 * channels)
     return nn.Parameter(scale * torch.randn(num_modes, channels, channels))
 
 
 def _mix(
     modes: Float[Tensor, "mode 2 batch channel"],
-    weight_real: Float[Tensor, "mode channel channel"],
-    weight_imag: Float[Tensor, "mode channel channel"],
-) -> Float[Tensor, "mode 2 batch channel"]:
+    weight_real: Float[Tensor, "mode channel channel_out"],
+    weight_imag: Float[Tensor, "mode channel channel_out"],
+) -> Float[Tensor, "mode 2 batch channel_out"]:
     """Complex matrix product per mode; axis 1 holds real and imaginary parts."""
     stacked = modes.flatten(1, 2)
     by_real = torch.unflatten(torch.bmm(stacked, weight_real), 1, (2, -1))
