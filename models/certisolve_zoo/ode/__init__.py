@@ -1,0 +1,1 @@
+"""Neural vector fields of ordinary differential equations, and their correction by measurements."""
