@@ -92,6 +92,7 @@ end
 local function save_changes(key, changes)
   for field, by in pairs(changes) do
     if redis.call('HINCRBY', key, field, by) <= 0 then redis.call('HDEL', key, field) end
+    changes[field] = nil
   end
 end
 
@@ -151,7 +152,7 @@ end
 
 -- Device seconds of all jobs that have not ended, over the workers that live.
 local function expected_seconds()
-  save_lanes()
+  save_changes(P .. ':lanes', lane_changes)
   local lanes, total = redis.call('HGETALL', P .. ':lanes'), 0
   for index = 1, #lanes, 2 do total = total + tonumber(lanes[index + 1]) * pace_of(lanes[index]) end
   local workers = redis.call('ZCOUNT', P .. ':workers', now, '+inf')
