@@ -57,3 +57,15 @@ def test_the_late_answer_of_a_stopped_worker_changes_nothing(fleet: Fleet) -> No
     assert again.timings_ms == solution.timings_ms, "the late answer replaced the first"
     record = Ledger(fleet.redis.directory).jobs[job.id]
     assert (record.ends, record.num_deliveries, record.num_crashes) == (["succeeded"], 2, 1)
+
+
+def test_a_job_does_not_wait_behind_a_busy_worker_while_another_idles(fleet: Fleet) -> None:
+    u0 = work_lasting(0.5, fleet.gateway)
+    with Client(fleet.gateway.http, timeout=60) as client:
+        for _ in range(6):
+            first = client.submit_solve("work", {"u0": u0})
+            busy = fleet.holder(first.id)
+            second = client.submit_solve("work", {"u0": u0})
+            assert fleet.holder(second.id) is not busy
+            for job in (first, second):
+                job.wait(30)
