@@ -56,7 +56,7 @@ class Ledger:
 def _take_note(job: JobRecord, command: bytes, words: list[bytes]) -> None:
     if command in (b"HSET", b"HMSET"):
         values = dict(zip(words[::2], words[1::2], strict=True))
-        job.num_accepted += b"body" in values
+        job.num_accepted += b"bytes" in values
         status = values.get(b"status", b"").decode()
         if status in _FINAL:
             job.ends.append(status)

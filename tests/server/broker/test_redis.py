@@ -252,3 +252,38 @@ def _segment_names(segments) -> list[str]:
     from pathlib import Path
 
     return [path.name for path in Path("/dev/shm").glob(f"{segments._prefix}*")]
+
+
+async def test_a_job_that_is_kept_after_all_outlives_redis_and_its_gateway(tmp_path):
+    with RedisServer(tmp_path, DURABLE) as server:
+        async with RedisBroker(server.url, "gateway") as gateway:
+            await gateway.submit(job("4"), keep_result=False)
+            assert await gateway.keep("4")
+        server.stop(signal.SIGKILL)
+        server.start()
+        async with (
+            RedisBroker(server.url, "another gateway") as another,
+            RedisBroker(server.url, "worker") as worker,
+        ):
+            working = asyncio.create_task(work(worker))
+            with anyio.fail_after(20):
+                assert (await another.result("4")).outputs[0][0] == 8.0
+            working.cancel()
+
+
+async def test_what_nobody_waits_for_is_forgotten_after_a_crash(tmp_path):
+    with RedisServer(tmp_path, DURABLE) as server:
+        async with RedisBroker(server.url, "gateway") as gateway:
+            await gateway.submit(job("4"), keep_result=False)
+        server.stop(signal.SIGKILL)
+        server.start()
+        async with (
+            RedisBroker(server.url, "another gateway") as another,
+            RedisBroker(server.url, "worker") as worker,
+        ):
+            assert (await another.depth()).num_jobs == 1
+            working = asyncio.create_task(work(worker))
+            with anyio.fail_after(20):
+                assert await solve(another, job("5")) == 10.0
+            working.cancel()
+            assert (await another.depth()).num_jobs == 0

@@ -83,15 +83,14 @@ class Replies:
         pause_s, lost = _FIRST_PAUSE_S, False
         while True:
             try:
-                await self._read()
+                if lost:
+                    await self._return()
+                pause_s, lost = _FIRST_PAUSE_S, False
+                await self._read("BLOCK", int(1e3 * _BLOCK_S))
             except UNREACHABLE:
                 lost = True
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-                continue
-            if lost:
-                self._return()
-            pause_s, lost = _FIRST_PAUSE_S, False
 
     async def close(self) -> None:
         """Give the connection back and delete the stream."""
@@ -99,11 +98,13 @@ class Replies:
             await execute(self._client, "DEL", self._stream)
             await self._client.aclose()
 
-    async def _read(self) -> None:
-        reply = await execute(self._client,
-            "XREAD", "COUNT", _READ_COUNT, "BLOCK", int(1e3 * _BLOCK_S), "STREAMS", self._stream,
-            self._last, timeout_s=_BLOCK_S + COMMAND_TIMEOUT_S,
-        )  # fmt: skip
+    async def _read(self, *block: str | int) -> bool:
+        """Deliver what has come, whether anything has; with `block`, wait for it."""
+        reply = await execute(
+            self._client,
+            *("XREAD", "COUNT", _READ_COUNT, *block, "STREAMS", self._stream, self._last),
+            timeout_s=_BLOCK_S + COMMAND_TIMEOUT_S,
+        )
         self._connection.reached()
         for _, entries in reply or ():
             for entry_id, values in entries:
@@ -112,6 +113,7 @@ class Replies:
         if self._read_entries >= _TRIM_ENTRIES or self._read_bytes >= _TRIM_BYTES or not reply:
             await execute(self._client, "XTRIM", self._stream, "MINID", self._last)
             self._read_entries = self._read_bytes = 0
+        return bool(reply)
 
     def _deliver(self, values: Mapping[bytes, bytes]) -> None:
         job_id, payload = values[b"i"].decode(), values[b"b"]
@@ -127,7 +129,9 @@ class Replies:
         else:
             future.set_result(Reply(values[b"s"].decode(), values[b"f"].decode(), payload))
 
-    def _return(self) -> None:
+    async def _return(self) -> None:
+        while await self._read():
+            pass
         # Redis may have forgotten who watches what.
         for events in self._changes.values():
             for event in events:

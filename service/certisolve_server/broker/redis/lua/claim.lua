@@ -94,6 +94,10 @@ local function take_entry(flow, entry, id)
     drop_entry(flow.flow, entry)
     return 0
   end
+  if not job.body then
+    forget(job)
+    return 0
+  end
   if late(job) then
     job.status = 'claimed'
     expire(job)

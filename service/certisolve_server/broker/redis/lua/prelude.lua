@@ -35,6 +35,10 @@
 -- A job that ended without a result to keep leaves a tombstone for a minute: its status, its times and the
 -- token that fences the late off.
 --
+-- Whoever waits for an answer that is not to be kept has the job in hand, and submits it again when Redis
+-- comes back from an outage: the bodies of such jobs stay out of the append-only file, and a job that comes
+-- back without one is forgotten, or gets it from that submission.
+--
 -- Entries are acknowledged and deleted together, and deleted when a queued job is cancelled: the lag that
 -- XINFO reports is not to be relied on; the queue's own depth is (P:counters).
 
@@ -290,15 +294,32 @@ local function never_refused()
   redis.call('DEL', P .. ':nothing')
 end
 
--- End a job: it leaves the queue, its answer is kept or sent, whoever waits is told.
-local function finish(job, status, field, payload)
-  local hash = P .. ':job:' .. job.id
+local function store_body(job, body)
+  if job.keep ~= '1' then redis.set_repl(redis.REPL_NONE) end
+  redis.call('HSET', P .. ':job:' .. job.id, 'body', body)
+  redis.set_repl(redis.REPL_ALL)
+end
+
+-- Take a job out of the queue; of its hash, the caller disposes.
+local function strike_off(job)
   redis.call('ZREM', P .. ':leases', job.id)
   drop_entry(job.flow, job.entry)
   counters.jobs = counters.jobs - 1
   counters.bytes = counters.bytes - tonumber(job.bytes)
   change_lane(job.lane, -1)
   change_hand(job.worker, -1)
+end
+
+-- A job without a body, of an outage: if anybody still waits for it, it is submitted again.
+local function forget(job)
+  strike_off(job)
+  redis.call('DEL', P .. ':job:' .. job.id)
+end
+
+-- End a job: it leaves the queue, its answer is kept or sent, whoever waits is told.
+local function finish(job, status, field, payload)
+  local hash = P .. ':job:' .. job.id
+  strike_off(job)
   local keep = job.keep == '1'
   if keep then
     local size = string.len(payload)

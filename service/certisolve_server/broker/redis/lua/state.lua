@@ -39,6 +39,9 @@ if not ended(job) then
     job = load_job(job.id)
   elseif action == '2' then
     redis.call('HSET', P .. ':job:' .. job.id, 'keep', '1')
+    job.keep = '1'
+    local body = redis.call('HGET', P .. ':job:' .. job.id, 'body')
+    if body then store_body(job, body) end
     kept_now = 1
   end
 end

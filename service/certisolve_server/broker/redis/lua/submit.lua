@@ -25,7 +25,7 @@ end
 local function accept(job, kind, body, digest)
   enqueue(job, kind)
   local hash = P .. ':job:' .. job.id
-  local values = {'status', 'queued', 'body', body, 'flow', job.flow, 'entry', job.entry,
+  local values = {'status', 'queued', 'flow', job.flow, 'entry', job.entry,
     'seq', job.seq, 'keep', job.keep, 'gateway', job.gateway, 'model', job.model, 'lane', job.lane,
     'host', job.host, 'tenant', job.tenant, 'score', job.score, 'bytes', job.bytes,
     'submitted', job.submitted, 'via', job.via, 'token', 0, 'crashes', 0}
@@ -36,12 +36,23 @@ local function accept(job, kind, body, digest)
     end
   end
   redis.call('HSET', hash, unpack(values))
+  store_body(job, body)
   if job.idem then
     redis.call('SET', P .. ':idem:' .. job.idem, digest .. ' ' .. job.id)
   end
   change_lane(job.lane, 1)
   counters.jobs = counters.jobs + 1
   counters.bytes = counters.bytes + tonumber(job.bytes)
+  return {'ok', job.id}
+end
+
+-- A repetition, after an answer was lost on its way or Redis was, finds its job.
+local function known_already(job, body)
+  if redis.call('EXISTS', P .. ':job:' .. job.id) == 0 then return nil end
+  local known = load_job(job.id)
+  if known and not ended(known) and redis.call('HEXISTS', P .. ':job:' .. job.id, 'body') == 0 then
+    store_body(known, body)
+  end
   return {'ok', job.id}
 end
 
@@ -59,10 +70,9 @@ for first = 2, #ARGV, 15 do
   }
   local key, digest = string.match(ARGV[first + 13], '^(%S+) (%S+)$')
   job.idem = key and (job.tenant .. ':' .. key)
-  -- A repetition, after an answer was lost on its way, finds its job.
-  local known = redis.call('EXISTS', P .. ':job:' .. job.id) == 1
-  replies[#replies + 1] = known and {'ok', job.id} or seen_before(job, digest) or full(job)
-    or accept(job, ARGV[first + 7], ARGV[first + 1], digest)
+  local body = ARGV[first + 1]
+  replies[#replies + 1] = known_already(job, body) or seen_before(job, digest) or full(job)
+    or accept(job, ARGV[first + 7], body, digest)
 end
 save_counters()
 return replies
