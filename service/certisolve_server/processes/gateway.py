@@ -106,7 +106,7 @@ class Directory:
         except QueueUnavailable:
             return
         self._catalog.replace(self._entries(fleet))
-        self._broker.local_models = _local(fleet, self._broker.host)
+        self._broker.set_local_models(_local(fleet, self._broker.host))
 
     async def follow(self) -> None:
         """Refresh whenever the fleet changes, until cancelled."""

@@ -169,7 +169,7 @@ async def test_large_fields_leave_nothing_behind(tmp_path, size):
             RedisBroker(server.url, "gateway", shared_memory=True) as gateway,
             RedisBroker(server.url, "worker", shared_memory=True) as worker,
         ):
-            gateway.local_models = frozenset({MODEL})
+            gateway.set_local_models(frozenset({MODEL}))
             working = asyncio.create_task(work(worker))
             with anyio.fail_after(20):
                 assert await solve(gateway, job("5", size)) == 10.0
@@ -188,7 +188,7 @@ async def test_a_result_that_is_to_be_kept_after_all_is_kept_in_redis(tmp_path):
             RedisBroker(server.url, "gateway", shared_memory=True) as gateway,
             RedisBroker(server.url, "worker", shared_memory=True) as worker,
         ):
-            gateway.local_models = frozenset({MODEL})
+            gateway.set_local_models(frozenset({MODEL}))
             await gateway.submit(job("5", 200_000), keep_result=False)
             [claim] = await worker.claim(ANY, start=True)
             assert await gateway.keep("5")

@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,14 +16,7 @@ from certisolve_server.broker.base import (
     Idempotency,
     Reaped,
 )
-from certisolve_server.broker.envelope import (
-    decode_error,
-    decode_job,
-    decode_outcome,
-    encode_error,
-    encode_job,
-    encode_outcome,
-)
+from certisolve_server.broker.envelope import encode_error, encode_outcome
 from certisolve_server.errors import (
     Cancelled,
     IdempotencyConflict,
@@ -39,17 +30,14 @@ from certisolve_server.jobs import JobState, ModelKey, Outcome, SolveJob, Timeli
 
 from .connection import Connection
 from .outbox import Outbox
+from .records import Records, answer_groups, capacity_text, dead_letter, number, tokens
 from .replies import Replies, Reply
-from .segments import SegmentLost, Segments
-from .texts import lane_text, model_text
+from .segments import Segments
 
 #: Longest wait for a wake-up: a worker that was woken may have died before it claimed.
 _WAKE_S = 1.0
 #: Bytes of inputs that one claim takes into a worker.
 _MAX_CLAIM_BYTES = 64 << 20
-_MAX_ANSWER_BYTES = 32 << 20
-#: Larger records go through shared memory where they can; benchmarks/queue.py has both ways.
-_MAX_INLINE_BYTES = 64 << 10
 _SWEEP_S = 60.0
 _PAUSE_S = 0.2
 # What start.lua replies for a job.
@@ -81,15 +69,14 @@ class RedisBroker(AbstractBroker):
         on_expired: Callable[[str], None] = lambda stage: None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        #: Models that only workers of this machine serve; gateways keep it true.
-        self.local_models: frozenset[ModelKey] = frozenset()
         self._segments = Segments(f"{url} {prefix}") if shared_memory else None
+        self._records = Records(name, self._segments)
         self._name = name
         self._on_expired = on_expired
         self._bounds = bounds or Bounds()
         self._connection = Connection(url, prefix, self._bounds, clock)
         self._outbox = Outbox(self._connection)
-        self._replies = Replies(self._connection, name, self._submit_again, self._drop_answer)
+        self._replies = Replies(self._connection, name, self._submit_again, self._records.remove)
         self._unanswered: dict[str, tuple[Any, ...]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._idle = False
@@ -120,7 +107,11 @@ class RedisBroker(AbstractBroker):
     @property
     def host(self) -> str:
         """Names the processes that read each other's shared memory; empty for none."""
-        return self._segments.host if self._segments else ""
+        return self._records.host
+
+    def set_local_models(self, models: frozenset[ModelKey]) -> None:
+        """Say which models only workers of this machine serve; gateways keep it true."""
+        self._records.local_models = models
 
     @property
     def fault(self) -> str | None:
@@ -156,7 +147,7 @@ class RedisBroker(AbstractBroker):
     async def submit(
         self, job: SolveJob, *, keep_result: bool, idempotency: Idempotency | None = None
     ) -> str:
-        values = self._values(job, keep_result, idempotency)
+        values = self._records.submission(job, keep_result, idempotency)
         if not keep_result:
             self._replies.expect(job.id)
             self._unanswered[job.id] = values
@@ -183,7 +174,7 @@ class RedisBroker(AbstractBroker):
         self._forget(job_id)
         if not reply.payload:
             return await self._kept_result(job_id)
-        return _outcome(self._read_end(reply))
+        return _outcome(self._records.read_end(reply))
 
     async def state(
         self, job_id: str, *, wait_s: float = 0.0, unlike: str | None = None
@@ -225,7 +216,7 @@ class RedisBroker(AbstractBroker):
     # --- For workers ------------------------------------------------------------------------------
 
     async def claim(self, capacity: Capacity, *, start: bool = False) -> Sequence[Claim]:
-        wanted = _capacity_text(capacity)
+        wanted = capacity_text(capacity)
         while True:
             claims = await self._claim_now(wanted, start)
             if claims:
@@ -233,7 +224,7 @@ class RedisBroker(AbstractBroker):
             await self._wait_for_wake()
 
     async def start(self, claims: Sequence[Claim]) -> Sequence[Claim]:
-        wanted = await self._connection.run("start", *_tokens(claims))
+        wanted = await self._connection.run("start", *tokens(claims))
         for _ in range(wanted.count(_LATE)):
             self._on_expired("device")
         pairs = zip(claims, wanted, strict=True)
@@ -242,17 +233,17 @@ class RedisBroker(AbstractBroker):
     async def renew(self, claims: Sequence[Claim]) -> Sequence[Claim]:
         if not claims:
             return []
-        ours = await self._connection.run("renew", *_tokens(claims))
+        ours = await self._connection.run("renew", *tokens(claims))
         return [claim for claim, is_ours in zip(claims, ours, strict=True) if not is_ours]
 
     async def complete(self, answers: Sequence[tuple[Claim, Outcome]]) -> int:
         num_late = 0
-        for group in _affordable(answers):
-            records = [self._answer_record(claim, outcome) for claim, outcome in group]
+        for group in answer_groups(answers):
+            records = [self._records.answer(claim, outcome) for claim, outcome in group]
             replies = await self._answer(group, records)
             for (claim, outcome), record, reply in zip(group, records, replies, strict=True):
-                if reply != b"ok" and self._segments is not None:
-                    self._segments.remove(record)
+                if reply != b"ok":
+                    self._records.remove(record)
                 if reply == b"kept":
                     [reply] = await self._answer(
                         [(claim, outcome)], [encode_outcome(outcome).to_bytes()]
@@ -265,7 +256,7 @@ class RedisBroker(AbstractBroker):
 
     async def release(self, claims: Sequence[Claim]) -> None:
         if claims:
-            await self._connection.run("release", *_tokens(claims))
+            await self._connection.run("release", *tokens(claims))
 
     # --- For anyone -------------------------------------------------------------------------------
 
@@ -276,7 +267,7 @@ class RedisBroker(AbstractBroker):
         entries = await self._connection.command(
             "XRANGE", self._connection.key("dead"), "-", "+", "COUNT", 1000
         )
-        return [_dead_letter(values) for _, values in entries]
+        return [dead_letter(values) for _, values in entries]
 
     async def replay(self, job_id: str) -> bool:
         return bool(await self._connection.run("replay", job_id))
@@ -285,49 +276,6 @@ class RedisBroker(AbstractBroker):
         return int(await self._connection.run("purge", job_id or ""))
 
     # ----------------------------------------------------------------------------------------------
-
-    def _values(
-        self, job: SolveJob, keep_result: bool, idempotency: Idempotency | None
-    ) -> tuple[Any, ...]:
-        terms = job.terms
-        record, host = self._job_record(job, keep_result)
-        return (
-            job.id,
-            record,
-            job.num_bytes,
-            model_text(job.model),
-            lane_text(job.lane),
-            host,
-            terms.tenant,
-            terms.priority.value,
-            repr(job.submitted_at - terms.priority.head_start_s),
-            "" if terms.deadline is None else repr(terms.deadline),
-            int(keep_result),
-            "" if keep_result else self._name,
-            repr(job.submitted_at),
-            f"{_sha256(idempotency.key)} {_sha256(idempotency.digest)}" if idempotency else "",
-            "" if keep_result else self.host,
-        )
-
-    def _job_record(self, job: SolveJob, keep_result: bool) -> tuple[bytes, str]:
-        """The job or a reference to it, and the host whose workers can read it."""
-        record, segments = encode_job(job), self._segments
-        large = record.num_bytes > _MAX_INLINE_BYTES
-        # What is to be kept is to outlive this machine's memory.
-        if large and segments and not keep_result and job.model in self.local_models:
-            reference = segments.write(job.id, "in", record.chunks)
-            if reference is not None:
-                return reference, segments.host
-        return record.to_bytes(), ""
-
-    def _answer_record(self, claim: Claim, outcome: Outcome) -> bytes:
-        record, segments = encode_outcome(outcome), self._segments
-        large = record.num_bytes > _MAX_INLINE_BYTES
-        if large and segments and claim.record.decode() == segments.host:
-            reference = segments.write(claim.job.id, "out", record.chunks)
-            if reference is not None:
-                return reference
-        return record.to_bytes()
 
     async def _answer(
         self, answers: Sequence[tuple[Claim, Outcome]], records: Sequence[bytes]
@@ -345,14 +293,9 @@ class RedisBroker(AbstractBroker):
     def _forget(self, job_id: str) -> "asyncio.Future[Reply] | None":
         """Wait no longer for a job of this process; its end, if it was still expected."""
         values = self._unanswered.pop(job_id, None)
-        if values is not None and self._segments is not None:
-            self._segments.remove(values[1])
+        if values is not None:
+            self._records.withdraw(values)
         return self._replies.drop(job_id)
-
-    def _drop_answer(self, payload: bytes) -> None:
-        """Its caller left meanwhile."""
-        if self._segments is not None:
-            self._segments.remove(payload)
 
     def _submit_again(self) -> None:
         """After an outage: a Redis that lost what it had accepted gets it back."""
@@ -395,15 +338,15 @@ class RedisBroker(AbstractBroker):
         ) = await self._ask(job_id, gateway, unlike, action)
         if status == b"succeeded" and not payload:
             return self._unread(job_id)
-        timeline = Timeline(float(submitted), _number(claimed), _number(started))
+        timeline = Timeline(float(submitted), number(claimed), number(started))
         if payload:
-            return _state(Reply(status.decode(), field.decode(), payload), timeline)
+            return self._records.read_end(Reply(status.decode(), field.decode(), payload), timeline)
         place = None if not position else int(position)
         return JobState(
             status.decode(),
             timeline=timeline,
             position=place,
-            expected_wait_s=_number(expected_s),
+            expected_wait_s=number(expected_s),
             error=Cancelled("the job was cancelled") if status == b"cancelled" else None,
         )
 
@@ -418,17 +361,7 @@ class RedisBroker(AbstractBroker):
         future = self._replies.end_of(job_id)
         if future is None:
             raise _unknown(job_id, self._bounds)
-        return self._read_end(future.result()) if future.done() else JobState("running")
-
-    def _read_end(self, reply: Reply) -> JobState:
-        """The state at the end of a job, whose answer may lie in shared memory."""
-        if reply.field != "result" or self._segments is None:
-            return _state(reply)
-        try:
-            record = self._segments.read(reply.payload, remove=True)
-        except SegmentLost as error:
-            return JobState("failed", error=InternalError(str(error)))
-        return JobState(reply.status, outcome=decode_outcome(record), progress=1.0)
+        return self._records.read_end(future.result()) if future.done() else JobState("running")
 
     async def _claim_now(self, wanted: str, start: bool) -> list[Claim]:
         values = (self._name, self.host, int(start), int(self._idle), wanted, _MAX_CLAIM_BYTES)
@@ -449,10 +382,9 @@ class RedisBroker(AbstractBroker):
         for index in range(1, len(reply), 6):
             job_id, token, suspect, deadline, via, body = reply[index : index + 6]
             try:
-                record = self._segments.read(body) if self._segments else body
-                job = decode_job(record, _number(deadline))
-            except (InternalError, SegmentLost) as error:
-                await self._fail(job_id.decode(), token, InternalError(str(error)))
+                job = self._records.read_job(body, deadline)
+            except InternalError as error:
+                await self._fail(job_id.decode(), token, error)
                 continue
             claims.append(Claim(job, token, bool(suspect), start, via))
         return claims
@@ -477,45 +409,6 @@ class RedisBroker(AbstractBroker):
         task.add_done_callback(self._tasks.discard)
 
 
-def _capacity_text(capacity: Capacity) -> str:
-    lanes: dict[str, dict[str, int]] = {}
-    for lane, limit in capacity.lanes.items():
-        lanes.setdefault(model_text(lane.model), {})[lane_text(lane)] = limit
-    models = {model_text(model): limit for model, limit in capacity.models.items()}
-    return json.dumps({name: [limit, lanes.get(name, {})] for name, limit in models.items()})
-
-
-def _affordable(
-    answers: Sequence[tuple[Claim, Outcome]],
-) -> Iterator[list[tuple[Claim, Outcome]]]:
-    """Groups that one call to Redis can bear."""
-    group: list[tuple[Claim, Outcome]] = []
-    num_bytes = 0
-    for answer in answers:
-        group.append(answer)
-        num_bytes += sum(output.nbytes for output in answer[1].outputs)
-        if num_bytes >= _MAX_ANSWER_BYTES:
-            yield group
-            group, num_bytes = [], 0
-    if group:
-        yield group
-
-
-def _tokens(claims: Sequence[Claim]) -> list[Any]:
-    return [value for claim in claims for value in (claim.job.id, claim.token)]
-
-
-def _number(text: bytes) -> float | None:
-    return float(text) if text else None
-
-
-def _state(reply: Reply, timeline: Timeline | None = None) -> JobState:
-    if reply.field == "result":
-        outcome = decode_outcome(reply.payload)
-        return JobState(reply.status, outcome=outcome, timeline=timeline, progress=1.0)
-    return JobState(reply.status, error=decode_error(reply.payload), timeline=timeline)
-
-
 def _outcome(state: JobState) -> Outcome:
     if state.outcome is None:
         raise state.error or Cancelled("the job was cancelled")
@@ -524,21 +417,3 @@ def _outcome(state: JobState) -> Outcome:
 
 def _unknown(job_id: str, bounds: Bounds) -> UnknownJob:
     return UnknownJob(f"no job {job_id!r}; results are forgotten {bounds.result_ttl_s:g} s after")
-
-
-def _sha256(text: str) -> str:
-    # Keys are the caller's words: any length and any characters.
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _dead_letter(values: dict[bytes, bytes]) -> DeadLetter:
-    text = {name.decode(): value.decode() for name, value in values.items()}
-    return DeadLetter(
-        id=text["id"],
-        model=text["model"].partition("/")[0],
-        tenant=text["tenant"],
-        died_at=float(text["died"]),
-        reason=text["reason"],
-        deliveries=int(text["deliveries"]),
-        worker=text["worker"],
-    )
