@@ -20,12 +20,14 @@ class JobRecord:
         num_accepted: how often it was put into the queue as new.
         num_deliveries: how often it was handed to a worker.
         num_crashes: how often a worker died while running it.
+        is_forgotten: whether it was dropped without an end, as what nobody waits for may be.
     """
 
     ends: list[str] = field(default_factory=list)
     num_accepted: int = 0
     num_deliveries: int = 0
     num_crashes: int = 0
+    is_forgotten: bool = False
 
 
 class Ledger:
@@ -38,7 +40,7 @@ class Ledger:
     def __init__(self, directory: Path) -> None:
         self.jobs: dict[str, JobRecord] = {}
         for words in _commands(directory):
-            found = _JOB.match(words[1]) if len(words) > 2 else None
+            found = _JOB.match(words[1]) if len(words) > 1 else None
             if found:
                 job = self.jobs.setdefault(found[1].decode(), JobRecord())
                 _take_note(job, words[0].upper(), words[2:])
@@ -46,7 +48,10 @@ class Ledger:
     @property
     def ends(self) -> Counter[str]:
         """How many jobs ended in each way; those that ended twice, or never, count as that."""
-        return Counter("+".join(job.ends) or "never" for job in self.jobs.values())
+        return Counter(
+            "+".join(job.ends) or ("forgotten" if job.is_forgotten else "never")
+            for job in self.jobs.values()
+        )
 
     def total(self, attribute: str) -> int:
         """A count, summed over the jobs."""
@@ -60,6 +65,8 @@ def _take_note(job: JobRecord, command: bytes, words: list[bytes]) -> None:
         status = values.get(b"status", b"").decode()
         if status in _FINAL:
             job.ends.append(status)
+    elif command in (b"DEL", b"UNLINK"):
+        job.is_forgotten = True
     elif command == b"HINCRBY":
         job.num_deliveries += words[0] == b"token"
         job.num_crashes += words[0] == b"crashes"
