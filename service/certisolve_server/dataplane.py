@@ -118,11 +118,12 @@ class DataPlane:
 
     async def metrics(self) -> bytes:
         """The Prometheus text of this process; without the queue's depth when out of its reach."""
+        if self._broker.fault is not None:  # a Redis that hangs would keep the scrape waiting
+            return self._metrics.render(None)
         try:
-            depth = await self._broker.depth()
+            return self._metrics.render(await self._broker.depth())
         except QueueUnavailable:
             return self._metrics.render(None)
-        return self._metrics.render(depth)
 
     def check_pressure(self) -> None:
         """Refuse a solve that has not been read yet, when the queue is known to be full.
