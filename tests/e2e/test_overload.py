@@ -48,7 +48,7 @@ _NUM_CONNECTIONS = 256
 _ALLOWANCE_BYTES = 24 << 20
 _SAMPLE_S = 0.25
 _IDLE_S = 2.0
-_PREDICTION = re.compile(r"would wait about [0-9.e+-]+ s\b")
+_PREDICTION = re.compile(r"expect room in [0-9.]+ s\b")
 _ACCOUNT = re.compile(r"[0-9.]+ s in the queue")
 
 

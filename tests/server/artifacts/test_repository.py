@@ -36,7 +36,11 @@ def test_a_scan_finds_every_version_of_every_model(tmp_path):
     for name, version in (("b", "2"), ("a", "1"), ("b", "1")):
         write(tmp_path, name, version)
     found = scan(tmp_path)
-    assert [artifact.key for artifact in found.artifacts] == [("a", "1"), ("b", "1"), ("b", "2")]
+    assert [artifact.key[:2] for artifact in found.artifacts] == [
+        ("a", "1"),
+        ("b", "1"),
+        ("b", "2"),
+    ]
     assert found.faults == {}
 
 
