@@ -99,17 +99,17 @@ class PeriodicFno2d(nn.Module):
         channels_in: components of the field it takes; several frames of a history are components.
         channels_out: components of the field it returns.
         width: channels of the hidden fields.
-        num_modes: (m1, m2) Fourier modes kept along y and x.
+        num_modes: (m1, m2) Fourier modes kept along y and x; the grid needs 2 m1 by 2 m2 points.
         num_layers: spectral layers.
     """
 
     def __init__(
         self,
-        channels_in: int,
-        channels_out: int,
-        width: int,
-        num_modes: tuple[int, int],
-        num_layers: int,
+        channels_in: int = 1,
+        channels_out: int = 1,
+        width: int = 20,
+        num_modes: tuple[int, int] = (8, 8),
+        num_layers: int = 4,
     ) -> None:
         super().__init__()
         self.num_modes = num_modes
