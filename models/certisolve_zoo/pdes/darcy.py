@@ -9,9 +9,8 @@ a jumps. Good values: N = 211 for reference solutions.
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.sparse import csc_array, diags_array
-from scipy.sparse.linalg import splu
 
+from .five_point import solve_directly
 from .random_fields import neumann_grf
 
 LOW, HIGH = 3.0, 12.0
@@ -36,13 +35,7 @@ def solve_darcy(
         coefficient: a at the nodes, positive.
         source: f, one number or a value at each node.
     """
-    num_points = coefficient.shape[0]
-    matrix = _five_point_matrix(coefficient)
-    load = np.broadcast_to(source, coefficient.shape)[1:-1, 1:-1]
-    factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
-    pressure = np.zeros_like(coefficient)
-    pressure[1:-1, 1:-1] = factors.solve(load.ravel() / (num_points - 1) ** 2).reshape(load.shape)
-    return pressure
+    return solve_directly(coefficient, source)
 
 
 def sample_darcy(seed: int, strides: tuple[int, ...], index: int) -> dict[str, np.ndarray]:
@@ -65,18 +58,3 @@ def sample_darcy(seed: int, strides: tuple[int, ...], index: int) -> dict[str, n
         for name, field in fields.items()
         for stride in strides
     }
-
-
-def _five_point_matrix(coefficient: Float64[np.ndarray, "y x"]) -> csc_array:
-    """h² times the operator on the interior nodes, ordered row by row."""
-    vertical = 0.5 * (coefficient[1:, 1:-1] + coefficient[:-1, 1:-1])
-    horizontal = 0.5 * (coefficient[1:-1, 1:] + coefficient[1:-1, :-1])
-    diagonal = vertical[1:] + vertical[:-1] + horizontal[:, 1:] + horizontal[:, :-1]
-    # The last face of each row couples to the boundary, not to the next row's first node.
-    east = horizontal[:, 1:].copy()
-    east[:, -1] = 0.0
-    beside, below = -east.ravel()[:-1], -vertical[1:-1].ravel()
-    width = diagonal.shape[1]
-    return diags_array(
-        [diagonal.ravel(), beside, beside, below, below], offsets=[0, 1, -1, width, -width]
-    ).tocsc()
