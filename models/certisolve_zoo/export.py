@@ -31,8 +31,8 @@ def export_program(
     shapes = ShapesCollection()  # type: ignore[no-untyped-call]  # unannotated in torch
     dimensions = _dimensions(spec)
     for tensor_spec, tensor in zip(spec.inputs, inputs, strict=True):
-        names = ("batch", *tensor_spec.axes)
-        shapes[tensor] = {axis: dimensions[name] for axis, name in enumerate(names)}
+        names = enumerate(("batch", *tensor_spec.axes))
+        shapes[tensor] = {axis: dimensions[name] for axis, name in names if name in dimensions}
     dynamic_shapes = shapes.dynamic_shapes(model, inputs)  # type: ignore[no-untyped-call]
     program = torch.export.export(model, inputs, dynamic_shapes=dynamic_shapes)
     _check_portable(program)
@@ -60,14 +60,22 @@ def save_onnx(program: ExportedProgram, spec: ModelSpec, path: Path) -> None:
 
 
 def _dimensions(spec: ModelSpec) -> dict[str, Dim]:
+    """The sizes that a request may choose; a channel axis has one size only."""
     dimensions = {"batch": Dim("batch", min=1, max=spec.max_batch_size)}
     for name, axis in spec.axes.items():
         if axis.kind == "grid":
-            smallest, largest = spec.grid_limits
-            dimensions[name] = Dim(name, min=smallest, max=largest)
+            dimensions[name] = _grid_dimension(name, spec)
         elif axis.kind == "points":
             dimensions[name] = Dim(name, min=axis.minimum, max=axis.maximum)
     return dimensions
+
+
+def _grid_dimension(name: str, spec: ModelSpec) -> Dim:
+    (smallest, largest), multiple = spec.grid_limits, spec.grid_multiple
+    if multiple == 1:
+        return Dim(name, min=smallest, max=largest)
+    blocks = Dim(f"{name}_blocks", min=-(-smallest // multiple), max=largest // multiple)
+    return multiple * blocks
 
 
 def _check_portable(program: ExportedProgram) -> None:
@@ -81,8 +89,13 @@ def _check_portable(program: ExportedProgram) -> None:
 
 
 def _strip(program: ExportedProgram) -> None:
-    """Take out example inputs, which are stored as a pickle, and traces of the source code."""
+    """Take out example inputs, stored as a pickle, traces of the source, and derived ranges.
+
+    The range of `4*s` follows from that of `s`, and in an archive only names are keys.
+    """
     program._example_inputs = None
+    for size in [each for each in program.range_constraints if not each.is_Symbol]:
+        del program.range_constraints[size]
     for node in program.graph.nodes:
         for key in _SOURCE_TRACES:
             node.meta.pop(key, None)

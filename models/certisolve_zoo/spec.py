@@ -41,6 +41,7 @@ class ModelSpec:
     Attributes:
         version: raised when weights or contract change.
         grid_limits: smallest and largest grid size the program accepts; unused without grid axes.
+        grid_multiple: that grid sizes must be multiples of, for networks with several levels.
         resolutions: grid sizes at which the error is measured; `{}` for a model without grid.
         metric: of that error.
         seed: of weights and data; unseen samples have another.
@@ -64,6 +65,7 @@ class ModelSpec:
     parameters: tuple[ParameterSpec, ...] = ()
     t: tuple[float, ...] = ()
     grid_limits: tuple[int, int] = (1, 1)
+    grid_multiple: int = 1
     resolutions: tuple[Sizes, ...]
     unvalidated_resolution: Literal["refuse", "resample"]
     metric: Metric
