@@ -12,7 +12,7 @@ from certisolve_server.broker.redis import RedisBroker, RedisRegistry
 from certisolve_server.catalog import Catalog, ModelEntry, WorkerRef
 from certisolve_server.dataplane import DataPlane
 from certisolve_server.doors import Addresses, open_doors
-from certisolve_server.errors import QueueUnavailable
+from certisolve_server.errors import ServingError
 from certisolve_server.jobs import Artifact, ModelKey
 from certisolve_server.settings import Settings
 from certisolve_server.telemetry import Metrics
@@ -103,7 +103,7 @@ class Directory:
         """Read the fleet once; out of reach, the catalog stays as it is."""
         try:
             fleet = await self._registry.fleet()
-        except QueueUnavailable:
+        except ServingError:
             return
         self._catalog.replace(self._entries(fleet))
         self._broker.set_local_models(_local(fleet, self._broker.host))
@@ -137,7 +137,7 @@ async def reap_forever(broker: RedisBroker, metrics: Metrics, period_s: float) -
     """Return the jobs of dead workers to the queue even while no worker is left to do it."""
     while True:
         await asyncio.sleep(period_s)
-        with contextlib.suppress(QueueUnavailable):
+        with contextlib.suppress(ServingError):  # the connection has logged it
             reaped = await broker.reap()
             metrics.redelivered(reaped.num_redelivered)
             metrics.dead_lettered(reaped.num_dead)

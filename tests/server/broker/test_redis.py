@@ -10,7 +10,7 @@ import pytest
 
 from certisolve_server.broker import Bounds, Capacity
 from certisolve_server.broker.redis import RedisBroker, UnsafeRedis
-from certisolve_server.errors import QueueFull, QueueUnavailable
+from certisolve_server.errors import InternalError, QueueFull, QueueUnavailable
 from certisolve_server.jobs import ModelKey, Outcome, SolveContext, SolveJob, Terms, Timings
 from redis_server import DURABLE, RedisServer
 
@@ -287,3 +287,36 @@ async def test_what_nobody_waits_for_is_forgotten_after_a_crash(tmp_path):
                 assert await solve(another, job("5")) == 10.0
             working.cancel()
             assert (await another.depth()).num_jobs == 0
+
+
+async def test_a_script_that_redis_refuses_is_an_error_and_the_next_one_runs(tmp_path, caplog):
+    with RedisServer(tmp_path) as server:
+        async with (
+            RedisBroker(server.url, "gateway") as gateway,
+            RedisBroker(server.url, "worker") as worker,
+        ):
+            key = gateway._connection.key("lanes")
+            await gateway._connection.command("SET", key, "of another type")
+            with anyio.fail_after(10), pytest.raises(InternalError, match="refused"):
+                await gateway.submit(job("1"), keep_result=False)
+            assert "WRONGTYPE" in caplog.text
+            await gateway._connection.command("DEL", key)
+            working = asyncio.create_task(work(worker))
+            with anyio.fail_after(10):
+                assert await solve(gateway, job("2")) == 4.0
+            working.cancel()
+
+
+async def test_more_jobs_than_one_command_names_are_claimed_at_once(tmp_path):
+    with RedisServer(tmp_path) as server:
+        async with (
+            RedisBroker(server.url, "gateway") as gateway,
+            RedisBroker(server.url, "worker") as worker,
+        ):
+            count = 4050  # two words each: more than Lua unpacks
+            await asyncio.gather(
+                *(gateway.submit(job(str(n)), keep_result=True) for n in range(count))
+            )
+            with anyio.fail_after(20):
+                claims = await worker.claim(Capacity({MODEL: count}), start=True)
+            assert len(claims) == count

@@ -130,3 +130,11 @@ async def test_shared_memory_is_for_models_of_this_machine_alone(registry, redis
     await found.refresh()
     assert broker._records.local_models == frozenset()
     await broker.close()
+
+
+async def test_a_full_redis_leaves_a_worker_unannounced_and_alive(tmp_path):
+    with RedisServer(tmp_path, ("--maxmemory", "1")) as server:
+        registry = RedisRegistry(server.url)
+        with pytest.raises(QueueUnavailable):
+            await registry.announce(card(), MANIFESTS)
+        await registry.close()

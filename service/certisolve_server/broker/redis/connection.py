@@ -18,6 +18,8 @@ from redis.exceptions import (
 from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
     ResponseError,
 )
 from redis.exceptions import (
@@ -25,7 +27,7 @@ from redis.exceptions import (
 )
 
 from certisolve_server.broker.base import Bounds
-from certisolve_server.errors import QueueFull, QueueUnavailable
+from certisolve_server.errors import InternalError, QueueFull, QueueUnavailable
 
 _log = logging.getLogger(__name__)
 #: Longest time that Redis may take for a command, to connect included.
@@ -34,8 +36,11 @@ COMMAND_TIMEOUT_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 _OLDEST = (6, 2)
 
-#: What a lost, refused or reset connection raises; a server that is still loading counts as lost.
-UNREACHABLE = (RedisConnectionError, RedisTimeoutError, OSError)
+#: What a lost, refused or reset connection raises; a server that is still loading, or one that was
+#: degraded to a replica, counts as lost.
+UNREACHABLE = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OSError)
+#: All that a Redis may do instead of answering; whoever listens for ever has to bear it.
+UNUSABLE = (*UNREACHABLE, RedisError)
 
 
 class UnsafeRedis(Exception):
@@ -73,6 +78,7 @@ class Connection:
         Raises:
             QueueUnavailable: out of reach; the script may have run.
             QueueFull: Redis has no memory left for it.
+            InternalError: Redis refuses the script; the log has its reason.
         """
         script = _SCRIPTS[name]
         arguments = (self.prefix, self._conf(), *arguments)
@@ -82,6 +88,8 @@ class Connection:
             raise self._unreachable(error) from error
         except OutOfMemoryError as error:
             raise QueueFull("the queue's memory is full", retry_after_s=1.0) from error
+        except ResponseError as error:
+            raise self._refused(name, error) from error
         self.reached()
         return reply
 
@@ -100,11 +108,14 @@ class Connection:
 
         Raises:
             QueueUnavailable: out of reach.
+            InternalError: Redis refuses the command; the log has its reason.
         """
         try:
             reply = await execute(self.client, *words)
         except UNREACHABLE as error:
             raise self._unreachable(error) from error
+        except ResponseError as error:
+            raise self._refused(str(words[0]), error) from error
         self.reached()
         return reply
 
@@ -154,6 +165,10 @@ class Connection:
             return await execute(self.client, "EVALSHA", script.sha, 1, *arguments)
         except NoScriptError:  # a Redis that was restarted knows none
             return await execute(self.client, "EVAL", script.text, 1, *arguments)
+
+    def _refused(self, what: str, error: Exception) -> InternalError:
+        _log.error("redis_refused url=%s what=%s error=%s", self._name, what, error)
+        return InternalError("the queue refused what it was asked; the log has its reason")
 
     def _unreachable(self, error: Exception) -> QueueUnavailable:
         if self.fault is None:

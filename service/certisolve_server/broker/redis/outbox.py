@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from certisolve_server.errors import QueueFull, QueueUnavailable, ServingError
 
 from .connection import Connection, timed_out
+from .records import RECORD
 
 _MAX_JOBS = 64
 _MAX_BYTES = 8 << 20
@@ -16,7 +17,6 @@ _PRESSURE_S = 0.05
 _RETRY_AFTER_S = 0.05
 # No caller is asked to come back sooner than this, however short the line.
 _MIN_RETRY_AFTER_S = 0.1
-_BODY = 1  # the place of the body in a submission
 
 
 class Outbox:
@@ -70,7 +70,7 @@ class Outbox:
         batch, num_bytes = [self._waiting.popleft()], 0
         while self._waiting and len(batch) < _MAX_JOBS and num_bytes < _MAX_BYTES:
             batch.append(self._waiting.popleft())
-            num_bytes += len(batch[-1].values[_BODY])
+            num_bytes += len(batch[-1].values[RECORD])
         return batch
 
     async def _send(self, batch: list["_Submission"]) -> None:

@@ -23,7 +23,8 @@ from .texts import lane_text, model_text
 #: Larger records go through shared memory where they can; benchmarks/queue.py has both ways.
 _MAX_INLINE_BYTES = 64 << 10
 _MAX_ANSWER_BYTES = 32 << 20
-_RECORD = 1  # the place of the record in a submission
+#: The place of the record in a submission.
+RECORD = 1
 
 Answer = tuple[Claim, Outcome]
 
@@ -73,7 +74,7 @@ class Records:
 
     def withdraw(self, submission: tuple[Any, ...]) -> None:
         """Remove what a submission has put into shared memory."""
-        self.remove(submission[_RECORD])
+        self.remove(submission[RECORD])
 
     def remove(self, record: bytes) -> None:
         """Remove what a record refers to in shared memory, if it does."""

@@ -17,7 +17,7 @@ from certisolve_server.broker.base import Bounds
 from certisolve_server.broker.fleet import Fleet, WorkerCard
 from certisolve_server.errors import QueueUnavailable
 
-from .connection import COMMAND_TIMEOUT_S, UNREACHABLE, Connection, execute, open_client
+from .connection import COMMAND_TIMEOUT_S, UNREACHABLE, UNUSABLE, Connection, execute, open_client
 
 #: A worker that has been silent for this long counts as gone; it speaks three times as often.
 LIFETIME_S = 6.0
@@ -106,7 +106,7 @@ class RedisRegistry:
                 self._last,
                 timeout_s=LIFETIME_S / 3 + COMMAND_TIMEOUT_S,
             )
-        except UNREACHABLE:
+        except UNUSABLE:
             await asyncio.sleep(LIFETIME_S / 6)
             return
         for _, entries in reply or ():
@@ -140,5 +140,5 @@ class RedisRegistry:
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_S):
                 await pipe.execute()  # type: ignore[attr-defined]  # redis is untyped
-        except UNREACHABLE as error:
+        except UNUSABLE as error:  # a full memory included: a worker works on unannounced
             raise QueueUnavailable("the registry cannot be reached", retry_after_s=1.0) from error

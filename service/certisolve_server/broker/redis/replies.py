@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from .connection import COMMAND_TIMEOUT_S, UNREACHABLE, Connection, execute, open_client
+from .connection import COMMAND_TIMEOUT_S, UNREACHABLE, UNUSABLE, Connection, execute, open_client
 
 _BLOCK_S = 5.0
 _READ_COUNT = 256
@@ -87,7 +87,7 @@ class Replies:
                     await self._return()
                 pause_s, lost = _FIRST_PAUSE_S, False
                 await self._read("BLOCK", int(1e3 * _BLOCK_S))
-            except UNREACHABLE:
+            except UNUSABLE:
                 lost = True
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

@@ -1,7 +1,8 @@
 -- Hand jobs of one lane to a worker.
 -- ARGV[2]: worker. ARGV[3]: its host. ARGV[4]: '1' to count them as running at once. ARGV[5]: '1' if the
 -- worker waits among the idle. ARGV[6]: JSON {model: [limit, {lane: limit}]}. ARGV[7]: most bytes.
--- Reply: {number of jobs whose deadline had passed, id, token, suspect, deadline or '', host of who waits or '', body, ...}; an idle worker that gets none is woken when there may be one.
+-- Reply: {number of jobs whose deadline had passed, id, token, suspect, deadline or '', host of who waits
+-- or '', body, ...}; an idle worker that gets none is woken when there may be one.
 
 local worker, host, start = ARGV[2], ARGV[3], ARGV[4] == '1'
 local capacity, max_bytes = cjson.decode(ARGV[6]), tonumber(ARGV[7])
@@ -187,7 +188,10 @@ claim()
 for tenant in pairs(charged) do
   redis.call('HSET', P .. ':vtime', tenant, string.format('%.9f', vtimes[tenant]))
 end
-if #leases > 0 then redis.call('ZADD', P .. ':leases', unpack(leases)) end
+for first = 1, #leases, MAX_WORDS do
+  local last = math.min(first + MAX_WORDS - 1, #leases)
+  redis.call('ZADD', P .. ':leases', unpack(leases, first, last))
+end
 save_counters()
 if #claimed > 0 and ARGV[5] == '1' then
   redis.call('DEL', P .. ':wake:' .. worker)
