@@ -6,7 +6,7 @@ ARG PYTHON_VERSION=3.11.14
 
 FROM python:${PYTHON_VERSION}-slim-bookworm AS build-gateway
 ARG PIP_EXTRA_INDEX_URL=""
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CACHE_DIR=/var/cache/pip
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/certisolve
 ENV PATH=/opt/certisolve/bin:$PATH
 WORKDIR /src
@@ -14,13 +14,11 @@ COPY LICENSE README.md constraints.txt pyproject.toml ./
 COPY client client
 COPY service service
 COPY models/certisolve_zoo models/certisolve_zoo
-RUN --mount=type=cache,target=/var/cache/pip \
-    pip install -c constraints.txt ./client '.[otel]'
+RUN pip install --no-cache-dir -c constraints.txt ./client '.[otel]'
 
 FROM build-gateway AS build-worker
 ARG EXTRA=cpu
-RUN --mount=type=cache,target=/var/cache/pip \
-    pip install -c constraints.txt ".[${EXTRA}]"
+RUN pip install --no-cache-dir -c constraints.txt ".[${EXTRA}]"
 COPY models/weights models/weights
 RUN python -m certisolve_zoo build --weights models/weights --out /app/models/artifacts
 
