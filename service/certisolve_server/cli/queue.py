@@ -99,7 +99,7 @@ def _ask(
     settings = settings_or_fail(broker=broker, queue=queue)
     from certisolve_server.broker.redis import RedisRegistry
     from certisolve_server.doors import StartupError
-    from certisolve_server.errors import QueueUnavailable
+    from certisolve_server.errors import ServingError
     from certisolve_server.processes.startup import open_broker
 
     async def ask() -> _T:
@@ -115,7 +115,7 @@ def _ask(
         return asyncio.run(ask())
     except StartupError:
         fail("pass --broker redis://host:port/db: a queue in memory is asked through its server")
-    except QueueUnavailable as error:
+    except ServingError as error:
         fail(error.detail)
 
 

@@ -119,7 +119,7 @@ class Source:
         wanted = {claim.job.id for claim in claims if claim.started}
         try:
             wanted |= {claim.job.id for claim in await self._broker.start(waiting)}
-        except QueueUnavailable:
+        except ServingError:
             # Nobody can say whether they are still wanted; they will come again.
             self.release(waiting)
         else:

@@ -400,7 +400,7 @@ class RedisBroker(AbstractBroker):
     async def _sweep_forever(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            with contextlib.suppress(QueueUnavailable):
+            with contextlib.suppress(ServingError):
                 await self.sweep()
 
     def _spawn(self, coroutine: Any) -> None:
