@@ -1,7 +1,7 @@
 """Errors of a model, and how much an answer depends on its batch."""
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +16,8 @@ from .training import relative_l2
 
 NUM_UNSEEN = 256
 BATCH_SIZES = (2, 3, 8)
+# Answers of some models are trajectories: so many at once fit into memory and cache.
+CHUNK = 64
 
 
 def sample_errors(
@@ -32,41 +34,63 @@ def measure_errors(
 ) -> tuple[ValidatedResolution, ...]:
     """Mean and worst error on unseen samples at every resolution."""
     return tuple(
-        _measured(model, samples, sizes, spec.metric)
+        _measured(model, spec, samples, sizes)
         for sizes, samples in zip(spec.resolutions, spec.unseen(num_samples, cache), strict=True)
     )
 
 
-def _measured(
-    model: nn.Module, samples: Samples, sizes: dict[str, int], metric: Metric
-) -> ValidatedResolution:
+def answer(model: nn.Module, spec: ModelSpec, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """All outputs of the model, as the server gives them."""
     with torch.inference_mode():
-        errors = sample_errors(model(*samples.inputs), samples.target, metric)
-    return ValidatedResolution(
-        sizes=sizes,
-        error=float(f"{errors.mean():.4g}"),
-        worst_error=float(f"{errors.max():.4g}"),
-        metric=metric,
-        num_samples=len(samples),
-    )
+        predicted = spec.predict(model, *inputs)
+    return predicted if isinstance(predicted, tuple) else (predicted,)
 
 
 def batch_deviation(
-    program: Callable[..., Tensor], examples: Sequence[tuple[Tensor, ...]]
+    model: nn.Module, spec: ModelSpec, examples: Sequence[Sequence[Tensor]]
 ) -> float:
     """Largest relative L2 difference between an answer alone and in batches of 2, 3 and 8.
 
     Args:
-        program: a batched function.
+        model: the trained network.
+        spec: how it answers.
         examples: inputs with a batch of 8 at least, one entry per resolution.
     """
     worst = 0.0
     for inputs in examples:
-        alone = torch.cat([program(*(tensor[i : i + 1] for tensor in inputs)) for i in range(8)])
+        alone = [answer(model, spec, [tensor[i : i + 1] for tensor in inputs]) for i in range(8)]
         for size in BATCH_SIZES:
-            together = program(*(tensor[:size] for tensor in inputs))
-            worst = max(worst, float(relative_l2(together, alone[:size]).max()))
+            together = answer(model, spec, [tensor[:size] for tensor in inputs])
+            for output, singles in zip(together, zip(*alone, strict=True), strict=True):
+                difference = relative_l2(output, torch.cat(singles[:size]))
+                worst = max(worst, float(difference.max()))
     return worst
+
+
+def _measured(
+    model: nn.Module, spec: ModelSpec, samples: Samples, sizes: dict[str, int]
+) -> ValidatedResolution:
+    chunks = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
+    prediction = torch.cat([answer(model, spec, chunk.inputs)[0] for chunk in chunks])
+    errors = sample_errors(prediction, samples.target, spec.metric)
+    return ValidatedResolution(
+        sizes=sizes,
+        error=float(f"{errors.mean():.4g}"),
+        worst_error=float(f"{errors.max():.4g}"),
+        metric=spec.metric,
+        num_samples=len(samples),
+        t=spec.error_times,
+        error_at_t=_errors_at_times(prediction, samples.target, spec),
+    )
+
+
+def _errors_at_times(prediction: Tensor, target: Tensor, spec: ModelSpec) -> tuple[float, ...]:
+    errors = []
+    for time in spec.error_times:
+        frame = spec.t.index(time)
+        at_time = sample_errors(prediction[:, frame], target[:, frame], spec.metric)
+        errors.append(float(f"{at_time.mean():.4g}"))
+    return tuple(errors)
 
 
 def hardware() -> str:

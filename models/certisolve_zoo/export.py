@@ -1,5 +1,6 @@
 """Programs that any torch or ONNX runtime can load, and that carry nothing executable."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +17,10 @@ class ExportError(RuntimeError):
 
 
 def export_program(
-    model: nn.Module, spec: ModelSpec, inputs: tuple[Tensor, ...]
+    model: nn.Module,
+    spec: ModelSpec,
+    inputs: tuple[Tensor, ...],
+    axes: Sequence[Sequence[str]] | None = None,
 ) -> ExportedProgram:
     """The network as a graph of ATen operators, for any batch and grid size within its limits.
 
@@ -24,14 +28,17 @@ def export_program(
         model: in evaluation mode.
         spec: names the axes of the inputs and their limits.
         inputs: an example with a batch of at least two.
+        axes: names of the inputs' axes after the batch; None for those of the spec's inputs.
 
     Raises:
         ExportError: the graph holds an operator outside ATen or a complex tensor.
     """
     shapes = ShapesCollection()  # type: ignore[no-untyped-call]  # unannotated in torch
     dimensions = _dimensions(spec)
-    for tensor_spec, tensor in zip(spec.inputs, inputs, strict=True):
-        names = enumerate(("batch", *tensor_spec.axes))
+    for tensor_axes, tensor in zip(
+        axes or [tensor.axes for tensor in spec.inputs], inputs, strict=True
+    ):
+        names = enumerate(("batch", *tensor_axes))
         shapes[tensor] = {axis: dimensions[name] for axis, name in names if name in dimensions}
     dynamic_shapes = shapes.dynamic_shapes(model, inputs)  # type: ignore[no-untyped-call]
     program = torch.export.export(model, inputs, dynamic_shapes=dynamic_shapes)
@@ -46,11 +53,16 @@ def save_torch_export(program: ExportedProgram, path: Path) -> None:
 
 
 def save_onnx(program: ExportedProgram, spec: ModelSpec, path: Path) -> None:
-    """Write one ONNX file, weights included, its inputs and outputs named as in the manifest."""
+    """Write one ONNX file, weights included, its inputs and outputs in the manifest's order.
+
+    They have the manifest's names where a program takes what a request holds; where one returns the
+    next value of an input, the two would have one name.
+    """
+    named = spec.family == "map"
     onnx_program = torch.onnx.export(
         program,
-        input_names=[tensor.name for tensor in spec.inputs],
-        output_names=[tensor.name for tensor in spec.outputs],
+        input_names=[tensor.name for tensor in spec.inputs] if named else None,
+        output_names=[tensor.name for tensor in spec.outputs] if named else None,
         dynamo=True,
         verbose=False,
     )
@@ -67,6 +79,8 @@ def _dimensions(spec: ModelSpec) -> dict[str, Dim]:
             dimensions[name] = _grid_dimension(name, spec)
         elif axis.kind == "points":
             dimensions[name] = Dim(name, min=axis.minimum, max=axis.maximum)
+    if spec.stepping is not None:
+        dimensions["t"] = Dim("t", min=1, max=spec.stepping.max_steps)
     return dimensions
 
 

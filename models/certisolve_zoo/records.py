@@ -71,7 +71,12 @@ def load_model(spec: ModelSpec, folder: Path) -> nn.Module:
 def _decoded(document: dict[str, Any]) -> Record:
     return Record(
         weights_sha256=document["weights_sha256"],
-        resolutions=tuple(ValidatedResolution(**entry) for entry in document["resolutions"]),
+        resolutions=tuple(_resolution(entry) for entry in document["resolutions"]),
         training=Training(**document["training"]),
         baselines=tuple(Baseline(**entry) for entry in document["baselines"]),
     )
+
+
+def _resolution(entry: dict[str, Any]) -> ValidatedResolution:
+    times = {key: tuple(entry.get(key, ())) for key in ("t", "error_at_t")}
+    return ValidatedResolution(**(entry | times))

@@ -135,13 +135,15 @@ SPEC = ModelSpec(
     train=train,
     unseen=unseen,
     examples=examples,
-    solver=ClassicalSolver(
-        name="Cole-Hopf transformation, numpy FFT, float64",
-        grid="1024 working points",
-        solve=solve,
-        remark=(
-            "The classical solver is exact to 1e-14 and faster: use this model for its "
-            "derivatives, bounds and batching, not for speed"
+    solvers=(
+        ClassicalSolver(
+            name="Cole-Hopf transformation, numpy FFT, float64",
+            grid="1024 working points",
+            solve=solve,
+            remark=(
+                "The classical solver is exact to 1e-14 and faster: use this model for its "
+                "derivatives, bounds and batching, not for speed"
+            ),
         ),
     ),
 )

@@ -153,14 +153,16 @@ SPEC = ModelSpec(
     train=train,
     unseen=unseen,
     examples=examples,
-    solver=ClassicalSolver(
-        name="five-point finite differences, sparse LU (SuperLU), float64",
-        grid="that of the model",
-        solve=solve,
-        remark=(
-            "Both are measured against 211² nodes, so the classical error includes what the "
-            "coarse coefficient hides. It solves one problem after the other on one core; on two "
-            "cores its time in a batch would halve"
+    solvers=(
+        ClassicalSolver(
+            name="five-point finite differences, sparse LU (SuperLU), float64",
+            grid="that of the model",
+            solve=solve,
+            remark=(
+                "Both are measured against 211² nodes, so the classical error includes what the "
+                "coarse coefficient hides. It solves one problem after the other on one core; on "
+                "two cores its time in a batch would halve"
+            ),
         ),
     ),
 )

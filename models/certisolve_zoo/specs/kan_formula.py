@@ -133,13 +133,15 @@ SPEC = ModelSpec(
     train=train,
     unseen=unseen,
     examples=examples,
-    solver=ClassicalSolver(
-        name="the formula itself, numpy, float32",
-        grid="none",
-        solve=formula,
-        remark=(
-            f"Per call of {UNSEEN_POINTS} points. The formula is exact and cheaper; the network "
-            "shows that it can be recovered from values, and bounded"
+    solvers=(
+        ClassicalSolver(
+            name="the formula itself, numpy, float32",
+            grid="none",
+            solve=formula,
+            remark=(
+                f"Per call of {UNSEEN_POINTS} points. The formula is exact and cheaper; the "
+                "network shows that it can be recovered from values, and bounded"
+            ),
         ),
     ),
 )
