@@ -6,6 +6,10 @@ Layer i predicts step i + 1 from what layer i - 1 predicted, corrected by its ow
 
 x_0 is the measurement. The observers are kept until the next one. Euler steps, as in the paper:
 0 < Δλ < 2 for every eigenvalue λ of L, and Δλ <= 1 for no ringing.
+
+Layer i at measurement m needs layer i - 1 at m and its own observer after m - 1. All layers with
+the same m + i can therefore go through the network together: a wave that crosses M measurements
+and N layers in M + N - 1 calls.
 """
 
 import math
@@ -57,6 +61,43 @@ def forecast(
     return Forecast(torch.stack(states, dim=1), torch.stack(moved, dim=1))
 
 
+def forecast_window(
+    field: FeedbackField,
+    measurements: Float[Tensor, "batch measurement state"],
+    num_layers: int,
+    *,
+    dt: float,
+    decay: float,
+) -> Float[Tensor, "batch layer state"]:
+    """x_1 ... x_N after the last measurement: `forecast` of each in turn, in waves.
+
+    Args:
+        field: the corrected vector field, called with up to batch times N states.
+        measurements: of x, dt apart; from a single one the forecast is the open loop.
+        num_layers: N.
+        dt: Δ, between measurements and between layers.
+        decay: β, of the gain from layer to layer.
+    """
+    num_measurements = measurements.shape[1]
+    gains = measurements.new_tensor([math.exp(-decay * layer) for layer in range(num_layers)])
+    states = observers = measurements[:, :0]
+    predicted = []
+    for wave in range(num_measurements + num_layers - 1):
+        if wave < num_measurements:
+            states = torch.cat((measurements[:, wave : wave + 1], states), dim=1)
+        else:
+            observers, gains = observers[:, 1:], gains[1:]
+        if wave < num_layers:  # the wave reaches a layer: its observer starts at what it sees
+            observers = torch.cat((observers, states[:, -1:]), dim=1)
+        increments = dt * _at_layers(field, states, observers, gains[: states.shape[1]])
+        states, observers = states + increments, observers + increments
+        if wave >= num_measurements - 1:
+            predicted.append(states[:, 0])
+        if wave >= num_layers - 1:
+            states = states[:, :-1]
+    return torch.stack(predicted, dim=1)
+
+
 def open_loop(
     field: FeedbackField,
     measurement: Float[Tensor, "batch state"],
@@ -81,3 +122,14 @@ def noise_gain(eigenvalue: float, num_layers: int, *, dt: float, decay: float) -
         decay: β.
     """
     return math.prod(1 + dt * eigenvalue * math.exp(-decay * i) for i in range(num_layers))
+
+
+def _at_layers(
+    field: FeedbackField,
+    states: Float[Tensor, "batch layer state"],
+    observers: Float[Tensor, "batch layer state"],
+    gains: Float[Tensor, " layer"],
+) -> Float[Tensor, "batch layer state"]:
+    gain = gains.expand(states.shape[:2]).flatten()
+    derivative = field(states.flatten(0, 1), observers.flatten(0, 1), gain)
+    return torch.as_tensor(derivative).view_as(states)

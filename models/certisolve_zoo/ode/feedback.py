@@ -9,6 +9,7 @@ so that what f has learned is kept.
 """
 
 import itertools
+import math
 
 import torch
 from jaxtyping import Float
@@ -32,6 +33,10 @@ class LinearFeedback(nn.Module):
     def forward(self, error: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
         """The correction of the derivative."""
         return functional.linear(error, self.matrix)
+
+    def slope_bound(self) -> float:
+        """λ with |h(a) - h(b)| <= λ |a - b|: the spectral norm of L, its largest eigenvalue."""
+        return float(torch.linalg.matrix_norm(self.matrix, 2))
 
 
 class NeuralFeedback(nn.Module):
@@ -57,6 +62,14 @@ class NeuralFeedback(nn.Module):
     def forward(self, error: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
         """The correction of the derivative."""
         return self._network(error) - self._network(torch.zeros_like(error[:1]))
+
+    def slope_bound(self) -> float:
+        """λ with |h(a) - h(b)| <= λ |a - b|: the product of the spectral norms of the weights.
+
+        Proven, since a ReLU never moves two numbers apart (Szegedy et al., 2014); not tight.
+        """
+        norms = (torch.linalg.matrix_norm(layer.weight.detach(), 2) for layer in self.layers)
+        return math.prod(float(norm) for norm in norms)
 
     def _network(self, error: Tensor) -> Tensor:
         correction = torch.as_tensor(self.layers[0](error))

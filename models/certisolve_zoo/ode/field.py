@@ -18,15 +18,25 @@ class VectorField(nn.Module):
         num_states: components of x.
         hidden: widths of the hidden layers.
         smooth: tanh, which high-order integrators need; ReLU otherwise.
+        sizes: of the components of x; initial weights are divided by them, so that no component
+            saturates the first layer.
     """
 
     def __init__(
-        self, num_states: int, hidden: tuple[int, ...] = (50,), *, smooth: bool = True
+        self,
+        num_states: int,
+        hidden: tuple[int, ...] = (50,),
+        *,
+        smooth: bool = True,
+        sizes: tuple[float, ...] | None = None,
     ) -> None:
         super().__init__()
         widths = (num_states, *hidden, num_states)
         self.smooth = smooth
         self.layers = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(widths))
+        if sizes is not None:
+            with torch.no_grad():
+                self.layers[0].weight /= torch.tensor(sizes)
 
     def forward(self, x: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
         """The time derivative at x."""
