@@ -31,6 +31,7 @@ from certisolve_zoo.operators.mgno import MgNo2d
 from certisolve_zoo.operators.multionet import MultiOnet
 from certisolve_zoo.operators.tfno import Tfno1d, Tfno2d
 from certisolve_zoo.operators.unet import Unet2d
+from certisolve_zoo.operators.vorticity import VorticityFno
 
 MAX_BATCH = 64
 # Relative L2 per request: sums of a few hundred float32 terms in another order.
@@ -94,6 +95,9 @@ all_architectures = [
     ),
     Architecture(
         "fno-2d-periodic", lambda: PeriodicFno2d(3, 2, 6, (4, 3), 2), (("y", "x", 3),), PLANE
+    ),
+    Architecture(
+        "vorticity-fno", lambda: VorticityFno(6, 3, 2, num_points=12), (("y", "x"),), PLANE
     ),
     Architecture("tfno-1d", lambda: Tfno1d(1, 2, 8, 6, 2, ranks=(3, 4)), (("x", 1),), LINE),
     Architecture(
