@@ -119,6 +119,7 @@ def build_solve(
     parameters: Mapping[str, float] | None,
     t: float | Sequence[float] | Array | None,
     version: str | None,
+    tolerance: float | None,
     diagnostics: bool,
     timeout_s: float | None,
     tenant: str | None,
@@ -129,15 +130,18 @@ def build_solve(
 
     Raises:
         TypeError: an input is not an array of numbers.
-        ValueError: a parameter, time, timeout, priority or key is out of its range.
+        ValueError: a parameter, time, tolerance, timeout, priority or key is out of its range.
     """
     body: dict[str, Any] = {}
     if parameters:
         body["parameters"] = {k: _finite(f"parameters.{k}", v) for k, v in parameters.items()}
     if t is not None:
         body["t"] = [_finite("t", value) for value in np.atleast_1d(np.asarray(t)).tolist()]
-    if not diagnostics:
-        body["options"] = {"diagnostics": False}
+    options: dict[str, Any] = {} if diagnostics else {"diagnostics": False}
+    if tolerance is not None:
+        options["tolerance"] = _finite("tolerance", tolerance)
+    if options:
+        body["options"] = options
     return Call(
         operation=operation,
         model=_name("model", model),
@@ -288,6 +292,12 @@ def _read_diagnostics(body: Mapping[str, Any] | None) -> Diagnostics | None:
         in_validated_range=body["in_validated_range"],
         resampled_from=body.get("resampled_from"),
         expected_error=body.get("expected_error"),
+        out_of_range=tuple(body.get("out_of_range", ())),
+        residual=body.get("residual"),
+        conservation_defect=body.get("conservation_defect"),
+        knot_excess=body.get("knot_excess"),
+        noise_gain=body.get("noise_gain"),
+        nfe=body.get("nfe"),
     )
 
 

@@ -88,6 +88,7 @@ class Client:
         parameters: Mapping[str, float] | None = None,
         t: float | Sequence[float] | Array | None = None,
         version: str | None = None,
+        tolerance: float | None = None,
         diagnostics: bool = True,
         priority: Priority = "normal",
         idempotency_key: str | None = None,
@@ -101,8 +102,9 @@ class Client:
                 torch tensors or xarray.DataArrays. Float64 and lists are sent as float32, in which
                 the models compute.
             parameters: scalars of the equation; those left out take their defaults.
-            t: times at which the solution is wanted; None for the manifest's.
+            t: times at which the solution is wanted, ascending; None for the manifest's.
             version: of the model; None for the newest.
+            tolerance: of the relative residual, for iterative solvers; None for the manifest's.
             diagnostics: whether the answer shall say how far it can be trusted.
             priority: which of the tenant's solves go first; between tenants it changes nothing.
             idempotency_key: the server keeps the answer under this name and gives it again to
@@ -128,6 +130,7 @@ class Client:
             parameters=parameters,
             t=t,
             version=version,
+            tolerance=tolerance,
             diagnostics=diagnostics,
             timeout_s=timeout if timeout is not None else self._timeout_s,
             tenant=self._tenant,
@@ -149,6 +152,7 @@ class Client:
         parameters: Mapping[str, float] | None = None,
         t: float | Sequence[float] | Array | None = None,
         version: str | None = None,
+        tolerance: float | None = None,
         diagnostics: bool = True,
         priority: Priority = "normal",
         idempotency_key: str | None = None,
@@ -165,6 +169,7 @@ class Client:
             parameters: as for `solve`.
             t: as for `solve`.
             version: as for `solve`.
+            tolerance: as for `solve`.
             diagnostics: as for `solve`.
             priority: as for `solve`.
             idempotency_key: submissions of the same request under the same key are one job. Pass
@@ -184,6 +189,7 @@ class Client:
             parameters=parameters,
             t=t,
             version=version,
+            tolerance=tolerance,
             diagnostics=diagnostics,
             timeout_s=timeout if timeout is not None else self._timeout_s,
             tenant=self._tenant,
@@ -277,6 +283,7 @@ class AsyncClient:
         parameters: Mapping[str, float] | None = None,
         t: float | Sequence[float] | Array | None = None,
         version: str | None = None,
+        tolerance: float | None = None,
         diagnostics: bool = True,
         priority: Priority = "normal",
         idempotency_key: str | None = None,
@@ -290,6 +297,7 @@ class AsyncClient:
             parameters=parameters,
             t=t,
             version=version,
+            tolerance=tolerance,
             diagnostics=diagnostics,
             timeout_s=timeout if timeout is not None else self._timeout_s,
             tenant=self._tenant,
@@ -311,6 +319,7 @@ class AsyncClient:
         parameters: Mapping[str, float] | None = None,
         t: float | Sequence[float] | Array | None = None,
         version: str | None = None,
+        tolerance: float | None = None,
         diagnostics: bool = True,
         priority: Priority = "normal",
         idempotency_key: str | None = None,
@@ -324,6 +333,7 @@ class AsyncClient:
             parameters=parameters,
             t=t,
             version=version,
+            tolerance=tolerance,
             diagnostics=diagnostics,
             timeout_s=timeout if timeout is not None else self._timeout_s,
             tenant=self._tenant,

@@ -204,6 +204,8 @@ def _check_postprocess(postprocess: Postprocess, manifest: "Manifest") -> None:
     grid = [axis for axis in outputs[postprocess.output].axes if axis in manifest.grid_axes]
     if postprocess.kind != "ensemble" and not grid:
         raise ManifestError(f"{key}.output: {postprocess.output!r} has no grid axis")
+    if postprocess.kind == "conserve" and len(grid) < len(outputs[postprocess.output].axes):
+        raise ManifestError(f"{key}.output: {postprocess.output!r} must have grid axes alone")
     _check_nodes(postprocess, grid, manifest)
     if postprocess.integral_of is not None:
         _check_integral(postprocess, grid, manifest)

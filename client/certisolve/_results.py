@@ -70,16 +70,30 @@ class Diagnostics:
     """How far an answer can be trusted.
 
     Attributes:
-        in_validated_range: whether inputs and parameters lie where the model's error was measured.
+        in_validated_range: whether the answer lies where the model's error was measured.
         resampled_from: grid size of each axis as sent, when the fields were computed on another,
             validated grid; None when they were not.
-        expected_error: relative L2 error on unseen data at this resolution; None when it was
-            never measured.
+        expected_error: error on unseen data at this resolution and horizon, in the metric of the
+            manifest; None when it was never measured.
+        out_of_range: in what the answer exceeds what was validated: `resolution`, `horizon`,
+            `knots`.
+        residual: of the equation, relative; here and below None where the model cannot tell.
+        conservation_defect: of what the equation conserves, relative; before a projection mended
+            it.
+        knot_excess: how far activations left the grids of splines, relative; outside above 0.
+        noise_gain: by which a forecast amplifies noise of the measurements.
+        nfe: evaluations of the network for this answer.
     """
 
     in_validated_range: bool
     resampled_from: Mapping[str, int] | None
     expected_error: float | None
+    out_of_range: tuple[str, ...] = ()
+    residual: float | None = None
+    conservation_defect: float | None = None
+    knot_excess: float | None = None
+    noise_gain: float | None = None
+    nfe: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +107,8 @@ class Solution:
         axes: axis names of each field, in the order of its shape.
         t: times at which the fields hold, float64; empty for a stationary problem.
         coords: coordinates of each grid axis, float64.
-        status: `ok`, or what kept the solver from finishing.
+        status: `ok`; `not_finite`: a field holds NaN or infinity; `not_converged`: the residual of
+            an iterative solver stayed above its tolerance.
         diagnostics: None when the call asked for none.
         timings_ms: where the server spent the time.
         batch_size: how many requests shared the forward pass.

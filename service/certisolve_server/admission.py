@@ -11,7 +11,7 @@ import numpy as np
 from certisolve import wire
 from certisolve.manifest import Axis, Manifest, ParameterSpec, TensorSpec, ValidatedResolution
 
-from . import grids
+from . import grids, horizon
 from .errors import (
     InvalidOption,
     MissingInput,
@@ -39,6 +39,8 @@ class Admitted(NamedTuple):
         sizes: of every axis, as sent.
         resolution: on which the program is to run.
         resampled: whether `resolution` differs from `sizes`.
+        steps: after which frames are wanted; empty for models that take none.
+        tolerance: of an iterative solver.
     """
 
     inputs: tuple[Array, ...]
@@ -47,6 +49,8 @@ class Admitted(NamedTuple):
     sizes: Mapping[str, int]
     resolution: ValidatedResolution
     resampled: bool
+    steps: tuple[int, ...] = ()
+    tolerance: float | None = None
 
 
 def check(request: SolveRequest, manifest: Manifest) -> Admitted:
@@ -60,8 +64,10 @@ def check(request: SolveRequest, manifest: Manifest) -> Admitted:
     inputs = tuple(_check_input(request, spec, manifest, sizes) for spec in manifest.inputs)
     parameters = _check_parameters(request.parameters, manifest)
     t = _check_times(request.t, manifest)
+    steps = horizon.steps(t, manifest)
+    tolerance = _check_tolerance(request.tolerance, manifest)
     resolution, resampled = _choose_resolution(sizes, manifest)
-    return Admitted(inputs, parameters, t, sizes, resolution, resampled)
+    return Admitted(inputs, parameters, t, sizes, resolution, resampled, steps, tolerance)
 
 
 def on_program_grid(admitted: Admitted, manifest: Manifest) -> tuple[Array, ...]:
@@ -69,7 +75,7 @@ def on_program_grid(admitted: Admitted, manifest: Manifest) -> tuple[Array, ...]
     if not admitted.resampled:
         return admitted.inputs
     return tuple(
-        grids.resample(array, spec, admitted.resolution.sizes)
+        grids.resample(array, spec.axes, admitted.resolution.sizes)
         for array, spec in zip(admitted.inputs, manifest.inputs, strict=True)
     )
 
@@ -77,12 +83,28 @@ def on_program_grid(admitted: Admitted, manifest: Manifest) -> tuple[Array, ...]
 def context(admitted: Admitted, manifest: Manifest, *, diagnostics: bool) -> SolveContext:
     """What turns the program's outputs back into the caller's solution."""
     sent = {name: admitted.sizes[name] for name in manifest.grid_axes}
+    beyond = horizon.exceeded(admitted.steps, manifest)
+    loose = _is_loose(admitted.tolerance, manifest)
+    unmeasured = admitted.resampled or beyond or loose
+    reasons = {"resolution": admitted.resampled, "horizon": beyond}
     return SolveContext(
         t=admitted.t,
         sizes=admitted.sizes,
         resampled_from=sent if admitted.resampled else None,
-        expected_error=None if admitted.resampled else admitted.resolution.error,
+        expected_error=None if unmeasured else horizon.error(admitted.resolution, admitted.t),
         diagnostics=diagnostics,
+        out_of_range=tuple(reason for reason, holds in reasons.items() if holds),
+    )
+
+
+def answer_bytes(admitted: Admitted, manifest: Manifest) -> int:
+    """Size of the fields that a request asks for, on the grid on which the program runs."""
+    sizes = {**admitted.sizes, **admitted.resolution.sizes}
+    sizes |= {name: axis.size for name, axis in manifest.axes.items() if axis.size is not None}
+    num_frames = len(admitted.steps) or 1
+    return num_frames * sum(
+        wire.DTYPES[spec.dtype].itemsize * math.prod(sizes.get(axis, 1) for axis in spec.axes)
+        for spec in manifest.outputs
     )
 
 
@@ -99,6 +121,7 @@ def digest(request: SolveRequest) -> str:
         "inputs": [[name, wire.dtype_name(a), a.shape] for name, a in inputs.items()],
         "parameters": dict(request.parameters),
         "t": request.t,
+        "tolerance": request.tolerance,
         "diagnostics": request.diagnostics,
     }
     # The sizes stand before the bytes, so that no two requests run together to the same text.
@@ -231,6 +254,8 @@ def _check_parameter(spec: ParameterSpec, value: float) -> None:
 def _check_times(t: tuple[float, ...] | None, manifest: Manifest) -> tuple[float, ...]:
     if t is None:
         return manifest.t
+    if manifest.stepping is not None:
+        return horizon.check(t, manifest)
     for index, time in enumerate(t):
         if time not in manifest.t:
             known = ", ".join(f"{value:g}" for value in manifest.t)
@@ -241,6 +266,26 @@ def _check_times(t: tuple[float, ...] | None, manifest: Manifest) -> tuple[float
     if t != manifest.t:
         raise InvalidOption(f"ask for t = {list(manifest.t)}, in this order", field="t")
     return t
+
+
+def _check_tolerance(tolerance: float | None, manifest: Manifest) -> float | None:
+    if tolerance is None:
+        return None
+    iteration = manifest.iteration
+    if iteration is None:
+        raise InvalidOption(f"{manifest.name} does not iterate", field="options.tolerance")
+    if not iteration.smallest_tolerance <= tolerance < 1:
+        raise OutOfRange(
+            f"{tolerance:g} cannot be promised; use {iteration.smallest_tolerance:g} to 1",
+            field="options.tolerance",
+        )
+    return tolerance
+
+
+def _is_loose(tolerance: float | None, manifest: Manifest) -> bool:
+    """Whether the error that was measured is that of a stricter tolerance."""
+    iteration = manifest.iteration
+    return tolerance is not None and iteration is not None and tolerance > iteration.tolerance
 
 
 def _choose_resolution(

@@ -15,13 +15,14 @@ from .errors import (
     BodyTooLarge,
     DeadlineExceeded,
     ErrorCode,
+    InvalidOption,
     ModelNotReady,
     QueueUnavailable,
     ServingError,
     UnknownJob,
 )
 from .job_ids import JobIds
-from .jobs import Array, JobState, Outcome, Solution, SolveJob, SolveRequest, Terms
+from .jobs import Array, JobState, Outcome, Solution, SolveJob, SolveRequest, Terms, Work
 from .solutions import solution_of
 from .telemetry import Metrics, Tracing
 
@@ -271,6 +272,7 @@ class DataPlane:
         admitted = admission.check(request, manifest)
         inputs = admission.on_program_grid(admitted, manifest)
         self._check_size(inputs)
+        self._check_answer_size(admission.answer_bytes(admitted, manifest))
         if terms.deadline is not None and terms.deadline <= now:
             raise DeadlineExceeded("the deadline had passed on arrival")
         return SolveJob(
@@ -281,7 +283,16 @@ class DataPlane:
             submitted_at=now,
             context=admission.context(admitted, manifest, diagnostics=request.diagnostics),
             terms=_traced(terms, traceparent),
+            work=Work(admitted.steps, admitted.tolerance, request.diagnostics),
         )
+
+    def _check_answer_size(self, num_bytes: int) -> None:
+        if num_bytes > self.limits.max_body_bytes:
+            raise InvalidOption(
+                f"the answer would have {num_bytes} bytes; at most {self.limits.max_body_bytes}: "
+                "ask for fewer times",
+                field="t",
+            )
 
     def _check_size(self, inputs: tuple[Array, ...]) -> None:
         num_bytes = sum(array.nbytes for array in inputs)

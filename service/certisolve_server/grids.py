@@ -1,11 +1,11 @@
 """Grids: where the values of a field lie, and how to move a field to another grid."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from certisolve.manifest import Axis, TensorSpec
+from certisolve.manifest import Axis
 
 from .jobs import Array
 
@@ -15,18 +15,18 @@ def coordinates(axis: Axis, size: int) -> Array:
     return _coordinates(axis.convention, axis.lower or 0.0, axis.upper or 0.0, size)
 
 
-def resample(field: Array, spec: TensorSpec, sizes: Mapping[str, int]) -> Array:
+def resample(field: Array, axes: Sequence[str], sizes: Mapping[str, int]) -> Array:
     """A periodic field on another grid, by its trigonometric interpolant.
 
     Exact for fields without content above the Nyquist frequency of the coarser grid.
 
     Args:
-        field: values on a `periodic` grid along every grid axis of `spec`.
-        spec: whose axes those are.
+        field: values on a `periodic` grid along every grid axis.
+        axes: names of its axes.
         sizes: number of values wanted along each grid axis.
     """
     result = field
-    for dimension, name in enumerate(spec.axes):
+    for dimension, name in enumerate(axes):
         if name in sizes:
             result = _resample_axis(result, dimension, sizes[name])
     return result.astype(field.dtype, copy=False)

@@ -67,6 +67,21 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What a model is asked beside the inputs.
+
+    Attributes:
+        steps: numbers of the steps whose frames are wanted, ascending; empty where there are none.
+        tolerance: of the relative residual of an iterative solver; None for the manifest's.
+        checks: whether the answer is to be looked at.
+    """
+
+    steps: tuple[int, ...] = ()
+    tolerance: float | None = None
+    checks: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class SolveRequest:
     """What a caller asks for, before it was checked against a manifest.
 
@@ -75,6 +90,7 @@ class SolveRequest:
         inputs: by name, without a batch dimension; views of the request's body.
         untyped: names of the inputs that came as plain JSON numbers, without an element type.
         t: times at which the solution is wanted; None for the manifest's.
+        tolerance: of the relative residual, for iterative solvers; None for the manifest's.
         diagnostics: whether the answer says how far it can be trusted.
         terms: when, for whom and how urgently.
     """
@@ -85,6 +101,7 @@ class SolveRequest:
     untyped: frozenset[str] = frozenset()
     parameters: Mapping[str, float] = field(default_factory=dict)
     t: tuple[float, ...] | None = None
+    tolerance: float | None = None
     diagnostics: bool = True
     terms: Terms = Terms()
 
@@ -97,8 +114,9 @@ class SolveContext:
         t: times asked for.
         sizes: of every axis, as the caller sent it.
         resampled_from: sizes of the grid axes as sent, if the program ran on others.
-        expected_error: measured at this resolution; None where none was.
+        expected_error: measured at this resolution and horizon; None where none was.
         diagnostics: whether the caller wants them.
+        out_of_range: in what the request exceeds what was validated: `resolution`, `horizon`.
     """
 
     t: tuple[float, ...]
@@ -106,6 +124,7 @@ class SolveContext:
     resampled_from: Mapping[str, int] | None
     expected_error: float | None
     diagnostics: bool
+    out_of_range: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +138,7 @@ class SolveJob:
         parameters: those with `program_input`, in the manifest's order.
         submitted_at: Unix seconds.
         terms: when, for whom and how urgently.
+        work: what is asked beside the inputs.
     """
 
     id: str
@@ -128,6 +148,7 @@ class SolveJob:
     submitted_at: float
     context: SolveContext
     terms: Terms = Terms()
+    work: Work = Work()
 
     @property
     def lane(self) -> Lane:
@@ -159,6 +180,8 @@ class Outcome:
         outputs: one array per output of the manifest, in order, without a batch dimension.
         finite: whether every element of every output is finite.
         batch_size: jobs in the same forward pass.
+        findings: about the answer, by name: `residual`, `conservation_defect`, `knot_excess`,
+            `noise_gain`, `nfe`, and `converged`, 0 or 1, of an iterative solver.
     """
 
     model: ModelKey
@@ -167,6 +190,7 @@ class Outcome:
     timings: Timings
     batch_size: int
     context: SolveContext
+    findings: Mapping[str, float] = field(default_factory=dict)
 
 
 class Timeline(NamedTuple):
@@ -217,6 +241,36 @@ class JobState:
 
 
 @dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """How far an answer can be trusted.
+
+    Attributes:
+        out_of_range: in what it exceeds what was validated: `resolution`, `horizon`, `knots`.
+        resampled_from: sizes of the grid axes as sent, if the program ran on others.
+        expected_error: on unseen data at this resolution and horizon; None where none was measured.
+        residual: of the equation, relative.
+        conservation_defect: of what the equation conserves, relative.
+        knot_excess: how far activations left the grids of splines, relative; > 0 is outside.
+        noise_gain: by which the forecast amplifies noise of the measurements.
+        nfe: evaluations of the network for this answer.
+    """
+
+    out_of_range: tuple[str, ...]
+    resampled_from: Mapping[str, int] | None
+    expected_error: float | None
+    residual: float | None = None
+    conservation_defect: float | None = None
+    knot_excess: float | None = None
+    noise_gain: float | None = None
+    nfe: int | None = None
+
+    @property
+    def in_validated_range(self) -> bool:
+        """Whether the measured errors hold for this answer."""
+        return not self.out_of_range
+
+
+@dataclass(frozen=True, slots=True)
 class Solution:
     """A solve's answer in the words of the manifest.
 
@@ -224,8 +278,10 @@ class Solution:
         fields: by output name.
         axes: axis names of every field.
         coords: coordinates of the grid axes, float64, by axis name.
-        status: `ok`, or `not_finite` when a field holds NaN or infinity.
-        context: what was asked for, and the diagnostics.
+        status: `ok`; `not_finite` when a field holds NaN or infinity; `not_converged` when an
+            iterative solver gave up before its tolerance.
+        context: what was asked for.
+        diagnostics: how far the answer can be trusted; None when the caller wants none.
     """
 
     fields: Mapping[str, Array]
@@ -236,6 +292,7 @@ class Solution:
     timings: Timings
     batch_size: int
     artifact: "Artifact"
+    diagnostics: Diagnostics | None = None
 
 
 @dataclass(frozen=True)

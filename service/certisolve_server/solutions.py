@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from certisolve.manifest import Manifest
+from certisolve.manifest import Manifest, TensorSpec
 
 from . import grids
-from .jobs import Array, Artifact, Outcome, Solution
+from .jobs import Array, Artifact, Diagnostics, Outcome, Solution
 
 
 def solution_of(outcome: Outcome, artifact: Artifact) -> Solution:
@@ -19,16 +19,45 @@ def solution_of(outcome: Outcome, artifact: Artifact) -> Solution:
     fields = dict(zip((spec.name for spec in manifest.outputs), outcome.outputs, strict=True))
     if context.resampled_from is not None:
         for spec in manifest.outputs:
-            fields[spec.name] = grids.resample(fields[spec.name], spec, context.resampled_from)
+            fields[spec.name] = grids.resample(
+                fields[spec.name], _axes(manifest, spec), context.resampled_from
+            )
     return Solution(
         fields=fields,
-        axes={spec.name: spec.axes for spec in manifest.outputs},
+        axes={spec.name: _axes(manifest, spec) for spec in manifest.outputs},
         coords=_coords(manifest, context.sizes),
-        status="ok" if outcome.finite else "not_finite",
+        status=_status(outcome),
         context=context,
         timings=outcome.timings,
         batch_size=outcome.batch_size,
         artifact=artifact,
+        diagnostics=_diagnostics(outcome) if context.diagnostics else None,
+    )
+
+
+def _axes(manifest: Manifest, spec: TensorSpec) -> tuple[str, ...]:
+    return ("t", *spec.axes) if manifest.stepping else spec.axes
+
+
+def _status(outcome: Outcome) -> str:
+    if not outcome.finite:
+        return "not_finite"
+    return "ok" if outcome.findings.get("converged", 1.0) else "not_converged"
+
+
+def _diagnostics(outcome: Outcome) -> Diagnostics:
+    context, findings = outcome.context, outcome.findings
+    outside = findings.get("knot_excess", 0.0) > 0
+    nfe = findings.get("nfe")
+    return Diagnostics(
+        out_of_range=(*context.out_of_range, *(("knots",) if outside else ())),
+        resampled_from=context.resampled_from,
+        expected_error=context.expected_error,
+        residual=findings.get("residual"),
+        conservation_defect=findings.get("conservation_defect"),
+        knot_excess=findings.get("knot_excess"),
+        noise_gain=findings.get("noise_gain"),
+        nfe=None if nfe is None else round(nfe),
     )
 
 

@@ -69,41 +69,41 @@ SIZES = [(16, 64), (16, 33), (15, 32), (15, 45), (64, 16), (33, 16), (32, 15), (
 @pytest.mark.parametrize(("old", "new"), SIZES)
 def test_every_wave_that_both_grids_resolve_is_exact(old, new):
     for frequency in range((min(old, new) + 1) // 2):
-        moved = resample(wave(old, frequency), LINE, {"x": new})
+        moved = resample(wave(old, frequency), LINE.axes, {"x": new})
         np.testing.assert_allclose(moved, wave(new, frequency), atol=EXACT)
 
 
 @pytest.mark.parametrize(("old", "new"), SIZES)
 def test_a_constant_stays_the_constant(old, new):
-    np.testing.assert_allclose(resample(np.full(old, 2.5), LINE, {"x": new}), 2.5, atol=EXACT)
+    np.testing.assert_allclose(resample(np.full(old, 2.5), LINE.axes, {"x": new}), 2.5, atol=EXACT)
 
 
 @pytest.mark.parametrize("old", [16, 15])
 @pytest.mark.parametrize("fine", [16, 17, 32, 63])
 def test_going_up_and_coming_back_changes_nothing(old, fine):
     field = np.random.default_rng(0).standard_normal(old)
-    up = resample(field, LINE, {"x": fine})
-    np.testing.assert_allclose(resample(up, LINE, {"x": old}), field, atol=EXACT)
+    up = resample(field, LINE.axes, {"x": fine})
+    np.testing.assert_allclose(resample(up, LINE.axes, {"x": old}), field, atol=EXACT)
 
 
 def test_going_up_by_a_whole_factor_keeps_the_values_that_were_there():
     field = np.random.default_rng(0).standard_normal(16)
-    np.testing.assert_allclose(resample(field, LINE, {"x": 48})[::3], field, atol=EXACT)
+    np.testing.assert_allclose(resample(field, LINE.axes, {"x": 48})[::3], field, atol=EXACT)
 
 
 def test_the_wave_at_the_coarse_grids_limit_keeps_what_the_grid_can_see_of_it():
     # On 8 points a wave of frequency 4 is (-1)^i cos(phase), whatever the fine grid knew of it.
-    coarse = resample(wave(32, 4), LINE, {"x": 8})
+    coarse = resample(wave(32, 4), LINE.axes, {"x": 8})
     np.testing.assert_allclose(coarse, wave(8, 4), atol=EXACT)
 
 
 def test_waves_beyond_the_coarse_grid_are_taken_out_and_not_folded_back():
-    np.testing.assert_allclose(resample(wave(32, 7), LINE, {"x": 8}), 0, atol=EXACT)
+    np.testing.assert_allclose(resample(wave(32, 7), LINE.axes, {"x": 8}), 0, atol=EXACT)
 
 
 def test_axes_are_resampled_each_by_itself_and_channels_not_at_all():
     field = wave(16, 3)[:, None, None] * wave(20, 2)[None, :, None] * np.array([1.0, -2.0, 5.0])
-    moved = resample(field, PLANE, {"x": 33, "y": 10})
+    moved = resample(field, PLANE.axes, {"x": 33, "y": 10})
     expected = wave(33, 3)[:, None, None] * wave(10, 2)[None, :, None] * np.array([1.0, -2.0, 5.0])
     assert moved.shape == (33, 10, 3)
     np.testing.assert_allclose(moved, expected, atol=EXACT)
@@ -111,12 +111,12 @@ def test_axes_are_resampled_each_by_itself_and_channels_not_at_all():
 
 def test_the_same_sizes_are_the_same_array():
     field = wave(16, 3)
-    assert resample(field, LINE, {"x": 16}) is field
+    assert resample(field, LINE.axes, {"x": 16}) is field
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_the_element_type_stays(dtype):
-    moved = resample(wave(16, 3).astype(dtype), LINE, {"x": 24})
+    moved = resample(wave(16, 3).astype(dtype), LINE.axes, {"x": 24})
     assert moved.dtype == dtype
     # As near as the element type was to the wave on the way in, twice over for the waves it adds.
     np.testing.assert_allclose(moved, wave(24, 3), atol=4 * np.finfo(dtype).eps)
@@ -125,7 +125,7 @@ def test_the_element_type_stays(dtype):
 def test_the_field_that_was_given_is_left_alone():
     field = wave(16, 3)
     field.flags.writeable = False
-    resample(field, LINE, {"x": 24})
+    resample(field, LINE.axes, {"x": 24})
 
 
 @given(
@@ -135,7 +135,7 @@ def test_the_field_that_was_given_is_left_alone():
 )
 def test_the_mean_of_a_field_is_kept_on_any_grid(old, new, data):
     field = np.array(data.draw(st.lists(st.floats(-10, 10), min_size=old, max_size=old)))
-    moved = resample(field, LINE, {"x": new})
+    moved = resample(field, LINE.axes, {"x": new})
     assert moved.shape == (new,)
     # The Nyquist wave of an even coarse grid is its own alias of mean zero.
     np.testing.assert_allclose(moved.mean(), field.mean(), atol=10 * EXACT)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -41,6 +41,14 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_reconnect_backoff_ms", 5000),
     # Each client has its own connection, as over HTTP.
     ("grpc.use_local_subchannel_pool", 1),
+)
+_FINDINGS: Final = (
+    "expected_error",
+    "residual",
+    "conservation_defect",
+    "knot_excess",
+    "noise_gain",
+    "nfe",
 )
 _NO_MESSAGE = "the reply is not certisolve's: its bytes are not the message expected"
 _DETAILS_KEY = "grpc-status-details-bin"
@@ -268,11 +276,14 @@ def _diagnostics_body(message: solve_pb2.SolveReply) -> dict[str, Any] | None:
     if not message.HasField("diagnostics"):
         return None
     diagnostics = message.diagnostics
-    measured = diagnostics.HasField("expected_error")
     return {
         "in_validated_range": diagnostics.in_validated_range,
+        "out_of_range": list(diagnostics.out_of_range),
         "resampled_from": dict(diagnostics.resampled_from) or None,
-        "expected_error": diagnostics.expected_error if measured else None,
+        **{
+            name: getattr(diagnostics, name) if diagnostics.HasField(name) else None
+            for name in _FINDINGS
+        },
     }
 
 

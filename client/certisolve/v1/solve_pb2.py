@@ -26,7 +26,7 @@ from certisolve.v1 import model_pb2 as certisolve_dot_v1_dot_model__pb2
 from certisolve.v1 import tensor_pb2 as certisolve_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x65rtisolve/v1/solve.proto\x12\rcertisolve.v1\x1a\x19\x63\x65rtisolve/v1/model.proto\x1a\x1a\x63\x65rtisolve/v1/tensor.proto\"\xda\x02\n\x0cSolveRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x37\n\x06inputs\x18\x03 \x03(\x0b\x32\'.certisolve.v1.SolveRequest.InputsEntry\x12?\n\nparameters\x18\x04 \x03(\x0b\x32+.certisolve.v1.SolveRequest.ParametersEntry\x12\t\n\x01t\x18\x05 \x03(\x01\x12,\n\x07options\x18\x06 \x01(\x0b\x32\x1b.certisolve.v1.SolveOptions\x1a\x44\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.certisolve.v1.Tensor:\x02\x38\x01\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"8\n\x0cSolveOptions\x12\x18\n\x0b\x64iagnostics\x18\x01 \x01(\x08H\x00\x88\x01\x01\x42\x0e\n\x0c_diagnostics\"\xb1\x04\n\nSolveReply\x12\x35\n\x06\x66ields\x18\x01 \x03(\x0b\x32%.certisolve.v1.SolveReply.FieldsEntry\x12\t\n\x01t\x18\x02 \x03(\x01\x12\x35\n\x06\x63oords\x18\x03 \x03(\x0b\x32%.certisolve.v1.SolveReply.CoordsEntry\x12\x0e\n\x06status\x18\x04 \x01(\t\x12/\n\x0b\x64iagnostics\x18\x05 \x01(\x0b\x32\x1a.certisolve.v1.Diagnostics\x12\'\n\x07timings\x18\x06 \x01(\x0b\x32\x16.certisolve.v1.Timings\x12\x12\n\nbatch_size\x18\x07 \x01(\x05\x12&\n\x05model\x18\x08 \x01(\x0b\x32\x17.certisolve.v1.ModelRef\x12\x31\n\x04\x61xes\x18\t \x03(\x0b\x32#.certisolve.v1.SolveReply.AxesEntry\x1a\x44\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.certisolve.v1.Tensor:\x02\x38\x01\x1a\x44\n\x0b\x43oordsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.certisolve.v1.Tensor:\x02\x38\x01\x1a\x45\n\tAxesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.certisolve.v1.AxisNames:\x02\x38\x01\"\x1a\n\tAxisNames\x12\r\n\x05names\x18\x01 \x03(\t\"\xd6\x01\n\x0b\x44iagnostics\x12\x1a\n\x12in_validated_range\x18\x01 \x01(\x08\x12\x45\n\x0eresampled_from\x18\x02 \x03(\x0b\x32-.certisolve.v1.Diagnostics.ResampledFromEntry\x12\x1b\n\x0e\x65xpected_error\x18\x03 \x01(\x01H\x00\x88\x01\x01\x1a\x34\n\x12ResampledFromEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x11\n\x0f_expected_error\"A\n\x07Timings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x10\n\x08\x62\x61tch_ms\x18\x02 \x01(\x01\x12\x12\n\ncompute_ms\x18\x03 \x01(\x01\x32P\n\rSolverService\x12?\n\x05Solve\x12\x1b.certisolve.v1.SolveRequest\x1a\x19.certisolve.v1.SolveReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63\x65rtisolve/v1/solve.proto\x12\rcertisolve.v1\x1a\x19\x63\x65rtisolve/v1/model.proto\x1a\x1a\x63\x65rtisolve/v1/tensor.proto\"\xda\x02\n\x0cSolveRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x37\n\x06inputs\x18\x03 \x03(\x0b\x32\'.certisolve.v1.SolveRequest.InputsEntry\x12?\n\nparameters\x18\x04 \x03(\x0b\x32+.certisolve.v1.SolveRequest.ParametersEntry\x12\t\n\x01t\x18\x05 \x03(\x01\x12,\n\x07options\x18\x06 \x01(\x0b\x32\x1b.certisolve.v1.SolveOptions\x1a\x44\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.certisolve.v1.Tensor:\x02\x38\x01\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"^\n\x0cSolveOptions\x12\x18\n\x0b\x64iagnostics\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x16\n\ttolerance\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\x0e\n\x0c_diagnosticsB\x0c\n\n_tolerance\"\xb1\x04\n\nSolveReply\x12\x35\n\x06\x66ields\x18\x01 \x03(\x0b\x32%.certisolve.v1.SolveReply.FieldsEntry\x12\t\n\x01t\x18\x02 \x03(\x01\x12\x35\n\x06\x63oords\x18\x03 \x03(\x0b\x32%.certisolve.v1.SolveReply.CoordsEntry\x12\x0e\n\x06status\x18\x04 \x01(\t\x12/\n\x0b\x64iagnostics\x18\x05 \x01(\x0b\x32\x1a.certisolve.v1.Diagnostics\x12\'\n\x07timings\x18\x06 \x01(\x0b\x32\x16.certisolve.v1.Timings\x12\x12\n\nbatch_size\x18\x07 \x01(\x05\x12&\n\x05model\x18\x08 \x01(\x0b\x32\x17.certisolve.v1.ModelRef\x12\x31\n\x04\x61xes\x18\t \x03(\x0b\x32#.certisolve.v1.SolveReply.AxesEntry\x1a\x44\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.certisolve.v1.Tensor:\x02\x38\x01\x1a\x44\n\x0b\x43oordsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.certisolve.v1.Tensor:\x02\x38\x01\x1a\x45\n\tAxesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.certisolve.v1.AxisNames:\x02\x38\x01\"\x1a\n\tAxisNames\x12\r\n\x05names\x18\x01 \x03(\t\"\xb6\x03\n\x0b\x44iagnostics\x12\x1a\n\x12in_validated_range\x18\x01 \x01(\x08\x12\x45\n\x0eresampled_from\x18\x02 \x03(\x0b\x32-.certisolve.v1.Diagnostics.ResampledFromEntry\x12\x1b\n\x0e\x65xpected_error\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0cout_of_range\x18\x04 \x03(\t\x12\x15\n\x08residual\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12 \n\x13\x63onservation_defect\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x18\n\x0bknot_excess\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12\x17\n\nnoise_gain\x18\x08 \x01(\x01H\x04\x88\x01\x01\x12\x10\n\x03nfe\x18\t \x01(\x03H\x05\x88\x01\x01\x1a\x34\n\x12ResampledFromEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x11\n\x0f_expected_errorB\x0b\n\t_residualB\x16\n\x14_conservation_defectB\x0e\n\x0c_knot_excessB\r\n\x0b_noise_gainB\x06\n\x04_nfe\"A\n\x07Timings\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x10\n\x08\x62\x61tch_ms\x18\x02 \x01(\x01\x12\x12\n\ncompute_ms\x18\x03 \x01(\x01\x32P\n\rSolverService\x12?\n\x05Solve\x12\x1b.certisolve.v1.SolveRequest\x1a\x19.certisolve.v1.SolveReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,23 +52,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SOLVEREQUEST_PARAMETERSENTRY']._serialized_start=397
   _globals['_SOLVEREQUEST_PARAMETERSENTRY']._serialized_end=446
   _globals['_SOLVEOPTIONS']._serialized_start=448
-  _globals['_SOLVEOPTIONS']._serialized_end=504
-  _globals['_SOLVEREPLY']._serialized_start=507
-  _globals['_SOLVEREPLY']._serialized_end=1068
-  _globals['_SOLVEREPLY_FIELDSENTRY']._serialized_start=859
-  _globals['_SOLVEREPLY_FIELDSENTRY']._serialized_end=927
-  _globals['_SOLVEREPLY_COORDSENTRY']._serialized_start=929
-  _globals['_SOLVEREPLY_COORDSENTRY']._serialized_end=997
-  _globals['_SOLVEREPLY_AXESENTRY']._serialized_start=999
-  _globals['_SOLVEREPLY_AXESENTRY']._serialized_end=1068
-  _globals['_AXISNAMES']._serialized_start=1070
-  _globals['_AXISNAMES']._serialized_end=1096
-  _globals['_DIAGNOSTICS']._serialized_start=1099
-  _globals['_DIAGNOSTICS']._serialized_end=1313
-  _globals['_DIAGNOSTICS_RESAMPLEDFROMENTRY']._serialized_start=1242
-  _globals['_DIAGNOSTICS_RESAMPLEDFROMENTRY']._serialized_end=1294
-  _globals['_TIMINGS']._serialized_start=1315
-  _globals['_TIMINGS']._serialized_end=1380
-  _globals['_SOLVERSERVICE']._serialized_start=1382
-  _globals['_SOLVERSERVICE']._serialized_end=1462
+  _globals['_SOLVEOPTIONS']._serialized_end=542
+  _globals['_SOLVEREPLY']._serialized_start=545
+  _globals['_SOLVEREPLY']._serialized_end=1106
+  _globals['_SOLVEREPLY_FIELDSENTRY']._serialized_start=897
+  _globals['_SOLVEREPLY_FIELDSENTRY']._serialized_end=965
+  _globals['_SOLVEREPLY_COORDSENTRY']._serialized_start=967
+  _globals['_SOLVEREPLY_COORDSENTRY']._serialized_end=1035
+  _globals['_SOLVEREPLY_AXESENTRY']._serialized_start=1037
+  _globals['_SOLVEREPLY_AXESENTRY']._serialized_end=1106
+  _globals['_AXISNAMES']._serialized_start=1108
+  _globals['_AXISNAMES']._serialized_end=1134
+  _globals['_DIAGNOSTICS']._serialized_start=1137
+  _globals['_DIAGNOSTICS']._serialized_end=1575
+  _globals['_DIAGNOSTICS_RESAMPLEDFROMENTRY']._serialized_start=1428
+  _globals['_DIAGNOSTICS_RESAMPLEDFROMENTRY']._serialized_end=1480
+  _globals['_TIMINGS']._serialized_start=1577
+  _globals['_TIMINGS']._serialized_end=1642
+  _globals['_SOLVERSERVICE']._serialized_start=1644
+  _globals['_SOLVERSERVICE']._serialized_end=1724
 # @@protoc_insertion_point(module_scope)

@@ -93,16 +93,23 @@ class SolveOptions(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DIAGNOSTICS_FIELD_NUMBER: builtins.int
+    TOLERANCE_FIELD_NUMBER: builtins.int
     diagnostics: builtins.bool
     """false leaves the diagnostics out of the reply; absent means true."""
+    tolerance: builtins.float
+    """Of the relative residual, for iterative solvers; absent means the manifest's."""
     def __init__(
         self,
         *,
         diagnostics: builtins.bool | None = ...,
+        tolerance: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_diagnostics", b"_diagnostics", "diagnostics", b"diagnostics"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_diagnostics", b"_diagnostics", "diagnostics", b"diagnostics"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_diagnostics", b"_diagnostics", "_tolerance", b"_tolerance", "diagnostics", b"diagnostics", "tolerance", b"tolerance"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_diagnostics", b"_diagnostics", "_tolerance", b"_tolerance", "diagnostics", b"diagnostics", "tolerance", b"tolerance"]) -> None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_diagnostics", b"_diagnostics"]) -> typing.Literal["diagnostics"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_tolerance", b"_tolerance"]) -> typing.Literal["tolerance"] | None: ...
 
 global___SolveOptions = SolveOptions
 
@@ -174,7 +181,7 @@ class SolveReply(google.protobuf.message.Message):
     MODEL_FIELD_NUMBER: builtins.int
     AXES_FIELD_NUMBER: builtins.int
     status: builtins.str
-    """`ok`, or what kept the solver from finishing."""
+    """`ok`, `not_finite`, or `not_converged` for an iterative solver that gave up."""
     batch_size: builtins.int
     """How many requests shared the forward pass."""
     @property
@@ -254,12 +261,33 @@ class Diagnostics(google.protobuf.message.Message):
     IN_VALIDATED_RANGE_FIELD_NUMBER: builtins.int
     RESAMPLED_FROM_FIELD_NUMBER: builtins.int
     EXPECTED_ERROR_FIELD_NUMBER: builtins.int
+    OUT_OF_RANGE_FIELD_NUMBER: builtins.int
+    RESIDUAL_FIELD_NUMBER: builtins.int
+    CONSERVATION_DEFECT_FIELD_NUMBER: builtins.int
+    KNOT_EXCESS_FIELD_NUMBER: builtins.int
+    NOISE_GAIN_FIELD_NUMBER: builtins.int
+    NFE_FIELD_NUMBER: builtins.int
     in_validated_range: builtins.bool
+    """Whether the measured errors hold for this answer."""
     expected_error: builtins.float
-    """Relative L2 error measured on unseen data at this resolution; absent when none was measured."""
+    """Error measured on unseen data at this resolution and horizon; absent when none was measured."""
+    residual: builtins.float
+    """Of the equation, relative; here and below absent where the model cannot tell."""
+    conservation_defect: builtins.float
+    """Of what the equation conserves, relative; before a projection mended it."""
+    knot_excess: builtins.float
+    """How far activations left the grids of splines, relative; outside above 0."""
+    noise_gain: builtins.float
+    """By which a forecast amplifies noise of the measurements."""
+    nfe: builtins.int
+    """Evaluations of the network for this answer."""
     @property
     def resampled_from(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]:
         """Grid size of each axis as sent, when the fields were computed on another, validated grid."""
+
+    @property
+    def out_of_range(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What exceeds what was validated: `resolution`, `horizon`, `knots`."""
 
     def __init__(
         self,
@@ -267,10 +295,27 @@ class Diagnostics(google.protobuf.message.Message):
         in_validated_range: builtins.bool = ...,
         resampled_from: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
         expected_error: builtins.float | None = ...,
+        out_of_range: collections.abc.Iterable[builtins.str] | None = ...,
+        residual: builtins.float | None = ...,
+        conservation_defect: builtins.float | None = ...,
+        knot_excess: builtins.float | None = ...,
+        noise_gain: builtins.float | None = ...,
+        nfe: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_expected_error", b"_expected_error", "expected_error", b"expected_error"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_expected_error", b"_expected_error", "expected_error", b"expected_error", "in_validated_range", b"in_validated_range", "resampled_from", b"resampled_from"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_conservation_defect", b"_conservation_defect", "_expected_error", b"_expected_error", "_knot_excess", b"_knot_excess", "_nfe", b"_nfe", "_noise_gain", b"_noise_gain", "_residual", b"_residual", "conservation_defect", b"conservation_defect", "expected_error", b"expected_error", "knot_excess", b"knot_excess", "nfe", b"nfe", "noise_gain", b"noise_gain", "residual", b"residual"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_conservation_defect", b"_conservation_defect", "_expected_error", b"_expected_error", "_knot_excess", b"_knot_excess", "_nfe", b"_nfe", "_noise_gain", b"_noise_gain", "_residual", b"_residual", "conservation_defect", b"conservation_defect", "expected_error", b"expected_error", "in_validated_range", b"in_validated_range", "knot_excess", b"knot_excess", "nfe", b"nfe", "noise_gain", b"noise_gain", "out_of_range", b"out_of_range", "resampled_from", b"resampled_from", "residual", b"residual"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_conservation_defect", b"_conservation_defect"]) -> typing.Literal["conservation_defect"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_expected_error", b"_expected_error"]) -> typing.Literal["expected_error"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_knot_excess", b"_knot_excess"]) -> typing.Literal["knot_excess"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_nfe", b"_nfe"]) -> typing.Literal["nfe"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_noise_gain", b"_noise_gain"]) -> typing.Literal["noise_gain"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_residual", b"_residual"]) -> typing.Literal["residual"] | None: ...
 
 global___Diagnostics = Diagnostics
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -61,6 +62,7 @@ def decode_solve(model: str, media_type: str, body: bytes, terms: Terms) -> Solv
         untyped=untyped,
         parameters=parsed.parameters,
         t=None if parsed.t is None else tuple(parsed.t),
+        tolerance=parsed.options.tolerance,
         diagnostics=parsed.options.diagnostics,
         terms=terms,
     )
@@ -122,14 +124,11 @@ def solution_metadata(solution: Solution) -> dict[str, Any]:
 
 
 def _diagnostics(solution: Solution) -> dict[str, Any] | None:
-    context = solution.context
-    if not context.diagnostics:
+    diagnostics = solution.diagnostics
+    if diagnostics is None:
         return None
-    return {
-        "in_validated_range": context.resampled_from is None,
-        "resampled_from": context.resampled_from,
-        "expected_error": context.expected_error,
-    }
+    told = dataclasses.asdict(diagnostics)
+    return {"in_validated_range": diagnostics.in_validated_range, **told}
 
 
 def _encode(solution: Solution, metadata: Mapping[str, Any], media_type: str) -> Encoded:

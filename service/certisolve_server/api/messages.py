@@ -1,5 +1,6 @@
 """gRPC messages to requests, and back."""
 
+import dataclasses
 from collections.abc import Mapping
 
 from certisolve import wire
@@ -27,6 +28,7 @@ def to_request(message: solve_pb2.SolveRequest, terms: Terms, max_bytes: int) ->
         inputs={name: _to_array(name, tensor) for name, tensor in message.inputs.items()},
         parameters=dict(message.parameters),
         t=tuple(message.t) or None,
+        tolerance=message.options.tolerance if message.options.HasField("tolerance") else None,
         diagnostics=diagnostics,
         terms=terms,
     )
@@ -101,14 +103,11 @@ def _to_array(name: str, tensor: tensor_pb2.Tensor) -> Array:
 
 
 def _to_diagnostics(solution: Solution) -> solve_pb2.Diagnostics | None:
-    context = solution.context
-    if not context.diagnostics:
+    diagnostics = solution.diagnostics
+    if diagnostics is None:
         return None
-    return solve_pb2.Diagnostics(
-        in_validated_range=context.resampled_from is None,
-        resampled_from=context.resampled_from,
-        expected_error=context.expected_error,
-    )
+    told = dataclasses.asdict(diagnostics)
+    return solve_pb2.Diagnostics(in_validated_range=diagnostics.in_validated_range, **told)
 
 
 def _to_tensors(arrays: Mapping[str, Array]) -> dict[str, tensor_pb2.Tensor]:

@@ -17,6 +17,10 @@ class SolveOptions(_Body):
     diagnostics: bool = Field(
         default=True, description="Whether to say how far the answer can be trusted."
     )
+    tolerance: Finite | None = Field(
+        default=None,
+        description="Relative residual an iterative solver goes to; the manifest's when left out.",
+    )
 
 
 class SolveBody(_Body):
@@ -44,9 +48,25 @@ class ModelRef(_Body):
 class Diagnostics(_Body):
     """How far an answer can be trusted."""
 
-    in_validated_range: bool
+    in_validated_range: bool = Field(description="Whether the measured errors hold.")
+    out_of_range: list[str] = Field(
+        description="What exceeds what was validated: resolution, horizon, knots."
+    )
     resampled_from: dict[str, int] | None
-    expected_error: float | None
+    expected_error: float | None = Field(
+        description="On unseen data at this resolution and horizon; null where none was measured."
+    )
+    residual: float | None = Field(description="Of the equation, relative.")
+    conservation_defect: float | None = Field(
+        description="Of what the equation conserves, relative; before a projection mended it."
+    )
+    knot_excess: float | None = Field(
+        description="How far activations left the grids of splines, relative; above 0: outside."
+    )
+    noise_gain: float | None = Field(
+        description="By which the forecast amplifies noise of the measurements."
+    )
+    nfe: int | None = Field(description="Evaluations of the network for this answer.")
 
 
 class Timings(_Body):

@@ -5,6 +5,8 @@ under `v`, and the bytes of the arrays one after the other. The header is padded
 that arrays can be read where they lie.
 """
 
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +24,7 @@ from certisolve_server.jobs import (
     SolveJob,
     Terms,
     Timings,
+    Work,
 )
 
 _VERSION = 1
@@ -57,6 +60,7 @@ def encode_job(job: SolveJob) -> Record:
         "priority": terms.priority,
         "traceparent": terms.traceparent,
         "context": _context_to_json(job.context),
+        "work": dataclasses.asdict(job.work),
     }
     return _encode(header, job.inputs)
 
@@ -81,6 +85,7 @@ def decode_job(record: bytes | memoryview, deadline: float | None) -> SolveJob:
             priority=Priority(header["priority"]),
             traceparent=header["traceparent"],
         ),
+        work=_work_from_json(header.get("work", {})),
     )
 
 
@@ -93,6 +98,7 @@ def encode_outcome(outcome: Outcome) -> Record:
         "timings": outcome.timings,
         "batch_size": outcome.batch_size,
         "context": _context_to_json(outcome.context),
+        "findings": outcome.findings,
     }
     return _encode(header, outcome.outputs)
 
@@ -111,6 +117,7 @@ def decode_outcome(record: bytes | memoryview) -> Outcome:
         timings=Timings(**header["timings"]),
         batch_size=header["batch_size"],
         context=_context_from_json(header["context"]),
+        findings=_findings_from_json(header.get("findings", {})),
     )
 
 
@@ -167,8 +174,19 @@ def _context_to_json(context: SolveContext) -> dict[str, Any]:
         "resampled_from": context.resampled_from and dict(context.resampled_from),
         "expected_error": context.expected_error,
         "diagnostics": context.diagnostics,
+        "out_of_range": context.out_of_range,
     }
 
 
 def _context_from_json(values: dict[str, Any]) -> SolveContext:
-    return SolveContext(**{**values, "t": tuple(values["t"])})
+    out_of_range = tuple(values.get("out_of_range", ()))
+    return SolveContext(**{**values, "t": tuple(values["t"]), "out_of_range": out_of_range})
+
+
+def _work_from_json(values: Mapping[str, Any]) -> Work:
+    return Work(**{**values, "steps": tuple(values.get("steps", ()))})
+
+
+def _findings_from_json(values: Mapping[str, float | None]) -> dict[str, float]:
+    # JSON has no NaN.
+    return {name: math.nan if value is None else value for name, value in values.items()}

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from certisolve import Manifest, Solution
     from certisolve.manifest import ValidatedResolution
 
+#: More are cut short.
+_SHOWN_TIMES = 8
+
 
 def solve(
     model: Annotated[str, typer.Argument(help="Name of the model.")],
@@ -40,6 +43,10 @@ def solve(
     t: Annotated[
         list[float] | None, typer.Option("--t", help="Time at which the solution is wanted.")
     ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Relative residual an iterative solver goes to.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write fields: .npz, .npy, .safetensors.")
     ] = None,
@@ -61,7 +68,9 @@ def solve(
         _check_plottable(plot)
     values = dict(_parameter(text) for text in parameters or [])
     with connected(url, timeout) as client, messages().status(f"solving {model}"):
-        solution = client.solve(model, sent, parameters=values, t=t, version=version)
+        solution = client.solve(
+            model, sent, parameters=values, t=t, tolerance=tolerance, version=version
+        )
         manifest = client.model(model, solution.model.version).manifest
     # Before anything is printed: a reader who closes the pipe early must not lose the files.
     kept, problem = _keep(solution, manifest, sent, out, plot)
@@ -93,8 +102,10 @@ def _summary(solution: "Solution", manifest: "Manifest") -> Table:
     colour = "green" if solution.status == "ok" else "red"
     table.add_row("status", f"[{colour}]{escape(solution.status)}[/]")
     table.add_row("error", error_bar(solution, manifest))
+    for name, value in findings(solution):
+        table.add_row(name, value)
     if solution.t.size:
-        table.add_row("t", ", ".join(f"{time:g}" for time in solution.t))
+        table.add_row("t", _times(solution))
     stages = f"queue {timings.queue:.2f}, batch {timings.batch:.2f}, compute {timings.compute:.2f}"
     table.add_row("time", f"{sum(timings):.2f} ms ({stages})")
     table.add_row("batch", f"shared by {solution.batch_size} request(s)")
@@ -109,11 +120,33 @@ def error_bar(solution: "Solution", manifest: "Manifest") -> str:
     if diagnostics.resampled_from is not None:
         sent = describe_sizes(dict(diagnostics.resampled_from))
         return f"[yellow]not validated at {sent}: computed on another grid and resampled[/]"
+    if "horizon" in diagnostics.out_of_range:
+        return "[yellow]further than the model was validated[/]"
     if diagnostics.expected_error is None or (measured := _measured(solution, manifest)) is None:
         return "[yellow]never measured[/]"
     expected = describe_error(diagnostics.expected_error, measured.metric)
     worst = describe_error(measured.worst_error, measured.metric)
     return f"{expected} expected; at most {worst} in {measured.num_samples} unseen samples"
+
+
+def findings(solution: "Solution") -> list[tuple[str, str]]:
+    """What was found about the answer, as rows of a table."""
+    diagnostics = solution.diagnostics
+    if diagnostics is None:
+        return []
+    values = {
+        "residual": diagnostics.residual,
+        "conservation": diagnostics.conservation_defect,
+        "knots": diagnostics.knot_excess,
+        "noise gain": diagnostics.noise_gain,
+        "evaluations": diagnostics.nfe,
+    }
+    return [(name, f"{value:.3g}") for name, value in values.items() if value is not None]
+
+
+def _times(solution: "Solution") -> str:
+    times = [f"{time:g}" for time in solution.t]
+    return ", ".join(times if len(times) <= _SHOWN_TIMES else [*times[:3], "...", times[-1]])
 
 
 def _measured(solution: "Solution", manifest: "Manifest") -> "ValidatedResolution | None":

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certisolve_server.artifacts import ArtifactError, GoldenCase, golden_cases
-from certisolve_server.jobs import Artifact
+from certisolve_server.jobs import Artifact, Work
 
-from .base import AbstractEngine, ProgramError
+from .base import AbstractEngine
 from .device import AbstractDevice
+from .families import open_engine
+from .program import ProgramError
 
 #: A larger batch is refused when its requests take this much longer than in the best one: below,
 #: what it saves outside the program outweighs what it costs, and timings are no more certain.
@@ -55,6 +57,12 @@ class LoadedEngine(NamedTuple):
         limit = self.engine.artifact.manifest.max_batch_size
         return self.paces.get(shapes) or Pace(limit, {})
 
+    def expected_s(self, shapes: Shapes, batch_size: int) -> float:
+        """Seconds a batch takes at most; infinity where its requests decide that themselves."""
+        if self.engine.artifact.manifest.family != "map":
+            return math.inf
+        return self.pace(shapes).expected_s(batch_size)
+
 
 def load_engine(artifact: Artifact, device: AbstractDevice) -> LoadedEngine:
     """The artifact's program on `device`, after it reproduced its golden outputs.
@@ -65,27 +73,16 @@ def load_engine(artifact: Artifact, device: AbstractDevice) -> LoadedEngine:
     Raises:
         ProgramError: unsafe, unreadable, or its outputs are not the golden ones.
     """
-    engine = _open(artifact, device)
+    engine = open_engine(artifact, device)
     paces: dict[Shapes, Pace] = {}
     try:
         for case in golden_cases(artifact):
             _check_golden(engine, case)
             rows = _rows(engine, case)
-            paces[_shapes(engine, rows)] = _measure_pace(engine, rows)
+            paces[_shapes(engine, rows)] = _measure_pace(engine, rows, _work(engine, case))
     except ArtifactError as error:
         raise ProgramError(str(error)) from error
     return LoadedEngine(engine, paces)
-
-
-def _open(artifact: Artifact, device: AbstractDevice) -> AbstractEngine:
-    # Imported here: a server of torch programs alone need not have onnxruntime, nor pay for it.
-    if artifact.manifest.program.format == "onnx":
-        from .onnx_program import OnnxEngine
-
-        return OnnxEngine(artifact, device)
-    from .torch_program import TorchEngine
-
-    return TorchEngine(artifact, device)
 
 
 def _check_golden(engine: AbstractEngine, case: GoldenCase) -> None:
@@ -108,8 +105,9 @@ def _check_golden(engine: AbstractEngine, case: GoldenCase) -> None:
 def _launch(
     engine: AbstractEngine, case: GoldenCase, columns: list[list[NDArray[Any]]]
 ) -> list[NDArray[Any]]:
+    work = [_work(engine, case)] * len(columns[0])
     try:
-        return engine.launch(columns).wait().outputs
+        return engine.launch(columns, work).wait().outputs
     except Exception as error:
         raise ProgramError(f"{_where(engine, case)}: the program failed: {error}") from error
 
@@ -124,28 +122,40 @@ def _rows(engine: AbstractEngine, case: GoldenCase) -> list[list[NDArray[Any]]]:
     return [list(case.inputs[name]) for name in names]
 
 
+def _work(engine: AbstractEngine, case: GoldenCase) -> Work:
+    """As many steps as there are golden frames."""
+    manifest = engine.artifact.manifest
+    golden = case.outputs.get(manifest.outputs[0].name)
+    if manifest.stepping is None or golden is None or golden.ndim < 2:
+        return Work()
+    return Work(tuple(range(1, golden.shape[1] + 1)))
+
+
 def _shapes(engine: AbstractEngine, columns: list[list[NDArray[Any]]]) -> Shapes:
     inputs = columns[: len(engine.artifact.manifest.inputs)]
     return tuple(column[0].shape for column in inputs)
 
 
-def _measure_pace(engine: AbstractEngine, columns: list[list[NDArray[Any]]]) -> Pace:
+def _measure_pace(engine: AbstractEngine, columns: list[list[NDArray[Any]]], work: Work) -> Pace:
     limit = engine.artifact.manifest.max_batch_size
     step_s: dict[int, float] = {}
     size, give_up_at = 1, time.perf_counter() + _MEASURE_S
     while size <= limit and time.perf_counter() < give_up_at:
-        step_s[size] = _measure_step(engine, [column[:1] * size for column in columns])
+        rows = [column[:1] * size for column in columns]
+        step_s[size] = _measure_step(engine, rows, [work] * size)
         size *= 2
     too_slow = _TOO_SLOW * min(time_s / size for size, time_s in step_s.items())
     worthwhile = [n for n, s in step_s.items() if s / n <= too_slow or s < _UNNOTICED_S]
     return Pace(max(*worthwhile, min(_ALWAYS_ALLOWED, limit)), step_s)
 
 
-def _measure_step(engine: AbstractEngine, columns: list[list[NDArray[Any]]]) -> float:
+def _measure_step(
+    engine: AbstractEngine, columns: list[list[NDArray[Any]]], work: list[Work]
+) -> float:
     times = []
     for _ in range(1 + _REPEATS):
         started_at = time.perf_counter()
-        engine.launch(columns).wait()
+        engine.launch(columns, work).wait()
         times.append(time.perf_counter() - started_at)
     return min(times[1:])
 

@@ -10,22 +10,19 @@ import torch
 import torch.utils.dlpack
 from torch import Tensor
 
-from certisolve_server.jobs import Artifact
-
-from .base import AbstractEngine, ProgramError
 from .device import AbstractDevice
+from .program import AbstractProgram, ProgramError
 
 
-class OnnxEngine(AbstractEngine):
+class OnnxProgram(AbstractProgram):
     """An ONNX graph whose weights lie inside the file.
 
     Raises:
         ProgramError: unreadable, custom operators, or no provider for the device.
     """
 
-    def __init__(self, artifact: Artifact, device: AbstractDevice) -> None:
-        super().__init__(artifact, device)
-        path = Path(artifact.directory) / artifact.manifest.program.file
+    def __init__(self, path: Path, device: AbstractDevice) -> None:
+        self._device = device
         try:
             # From bytes: a graph can then not pull in other files as external data.
             self._session = onnxruntime.InferenceSession(
@@ -36,17 +33,17 @@ class OnnxEngine(AbstractEngine):
         self._inputs = [node.name for node in self._session.get_inputs()]
         self._outputs = [node.name for node in self._session.get_outputs()]
 
-    def forward(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         binding = self._session.io_binding()
         for name, tensor in zip(self._inputs, inputs, strict=True):
             element = np.dtype(str(tensor.dtype).removeprefix("torch."))
             place = _place(tensor.device)
             binding.bind_input(name, *place, element, tuple(tensor.shape), tensor.data_ptr())
         for name in self._outputs:
-            binding.bind_output(name, *_place(self.device.torch_device))
-        if self.device.torch_device.type == "cuda":
+            binding.bind_output(name, *_place(self._device.torch_device))
+        if self._device.torch_device.type == "cuda":
             # onnxruntime runs on a stream of its own: the staged copies must have arrived.
-            torch.cuda.current_stream(self.device.torch_device).synchronize()
+            torch.cuda.current_stream(self._device.torch_device).synchronize()
         self._session.run_with_iobinding(binding)
         # DLPack shares the memory; onnxruntime frees it when the last tensor goes.
         return [torch.utils.dlpack.from_dlpack(output) for output in binding.get_outputs()]

@@ -9,22 +9,19 @@ from torch.export.passes import move_to_device_pass
 from torch.fx.graph import CodeGen
 
 from certisolve_server.artifacts import UnsafeProgram, check_pt2
-from certisolve_server.jobs import Artifact
 
-from .base import AbstractEngine, ProgramError
 from .device import AbstractDevice
+from .program import AbstractProgram, ProgramError
 
 
-class TorchEngine(AbstractEngine):
+class TorchProgram(AbstractProgram):
     """A `.pt2` of ATen operators, its archive checked before torch reads it.
 
     Raises:
         ProgramError: the archive could run code on load, or torch cannot read it.
     """
 
-    def __init__(self, artifact: Artifact, device: AbstractDevice) -> None:
-        super().__init__(artifact, device)
-        path = Path(artifact.directory) / artifact.manifest.program.file
+    def __init__(self, path: Path, device: AbstractDevice) -> None:
         try:
             check_pt2(path)
             program = move_to_device_pass(torch.export.load(path), device.name)
@@ -40,6 +37,6 @@ class TorchEngine(AbstractEngine):
         module.recompile()
         self._forward = module.forward
 
-    def forward(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         outputs: Sequence[Tensor] = self._forward(*inputs)
         return outputs

@@ -323,14 +323,14 @@ class Worker:
         source.fail(claim, _as_serving_error(job, error))
 
     async def _step(self, batch: _Batch) -> Step:
-        engine, columns = batch.loaded.engine, _columns([held.claim.job for held in batch.held])
+        jobs = [held.claim.job for held in batch.held]
+        launch_batch = partial(batch.loaded.engine.launch, _columns(jobs), [j.work for j in jobs])
         if self._device.pipeline_depth > 1:
-            launch = await self._device_thread.call(engine.launch, columns)
+            launch = await self._device_thread.call(launch_batch)
             return await self._fetch_thread.call(launch.wait)
-        pace = batch.loaded.pace(batch.lane.shapes)
-        if pace.expected_s(len(batch.held)) < _THREAD_SWITCH_S:
-            return engine.launch(columns).wait()
-        return await self._device_thread.call(lambda: engine.launch(columns).wait())
+        if batch.loaded.expected_s(batch.lane.shapes, len(jobs)) < _THREAD_SWITCH_S:
+            return launch_batch().wait()
+        return await self._device_thread.call(lambda: launch_batch().wait())
 
     def _report(self, batch: Sequence[_Held], step: Step, started_at: float) -> None:
         queue_ms = [1e3 * (started_at - held.claim.job.submitted_at) for held in batch]
@@ -395,11 +395,12 @@ def _columns(jobs: Sequence[SolveJob]) -> list[list[NDArray[Any]]]:
 def _outcome(job: SolveJob, step: Step, row: int, timings: Timings) -> Outcome:
     return Outcome(
         model=job.model,
-        outputs=tuple(output[row] for output in step.outputs),
+        outputs=step.row(row),
         finite=step.finite[row],
         timings=timings,
         batch_size=step.batch_size,
         context=job.context,
+        findings={name: float(values[row]) for name, values in step.findings.items()},
     )
 
 

@@ -19,7 +19,7 @@ from certisolve_server.errors import (
     UnsupportedMediaType,
     WrongShape,
 )
-from certisolve_server.jobs import Artifact, Solution, SolveContext, Terms, Timings
+from certisolve_server.jobs import Artifact, Diagnostics, Solution, SolveContext, Terms, Timings
 from helpers import field_manifest
 
 FIELD = np.arange(4, dtype=np.float32)
@@ -312,6 +312,7 @@ def solution(field, **changes):
         timings=Timings(1.0, 2.0, 3.0),
         batch_size=4,
         artifact=Artifact(field_manifest("model"), "ab" * 32, "/models"),
+        diagnostics=Diagnostics((), None, 0.01, residual=0.5, nfe=3),
     )
     return replace(made, **changes)
 
@@ -338,8 +339,14 @@ def test_both_media_types_reply_the_same():
     assert rest["timings_ms"] == {"queue": 1.0, "batch": 2.0, "compute": 3.0}
     assert rest["diagnostics"] == {
         "in_validated_range": True,
+        "out_of_range": [],
         "resampled_from": None,
         "expected_error": 0.01,
+        "residual": 0.5,
+        "conservation_defect": None,
+        "knot_excess": None,
+        "noise_gain": None,
+        "nfe": 3,
     }
 
 
@@ -356,8 +363,8 @@ def test_nan_and_infinity_are_null_in_json_and_themselves_in_safetensors(dtype):
 
 @pytest.mark.parametrize("media_type", TYPES.values(), ids=TYPES)
 def test_nan_among_the_diagnostics_is_null(media_type):
-    context = replace(solution(FIELD).context, expected_error=float("nan"))
-    body = codec.encode_solution(solution(FIELD, context=context), media_type).body
+    diagnostics = Diagnostics((), None, expected_error=float("nan"))
+    body = codec.encode_solution(solution(FIELD, diagnostics=diagnostics), media_type).body
     if media_type == wire.SAFETENSORS:
         header = body[8 : 8 + int.from_bytes(body[:8], "little")]
         body = strict_json(header)["__metadata__"][wire.METADATA_KEY]
@@ -365,19 +372,16 @@ def test_nan_among_the_diagnostics_is_null(media_type):
 
 
 def test_diagnostics_that_were_not_wanted_are_left_out():
-    context = replace(solution(FIELD).context, diagnostics=False)
-    document = codec.solution_metadata(solution(FIELD, context=context))
+    document = codec.solution_metadata(solution(FIELD, diagnostics=None))
     assert document["diagnostics"] is None
 
 
 def test_a_resampled_answer_says_from_where():
-    context = replace(solution(FIELD).context, resampled_from={"x": 4}, expected_error=None)
-    document = codec.solution_metadata(solution(FIELD, context=context))
-    assert document["diagnostics"] == {
-        "in_validated_range": False,
-        "resampled_from": {"x": 4},
-        "expected_error": None,
-    }
+    diagnostics = Diagnostics(("resolution",), {"x": 4}, None)
+    told = codec.solution_metadata(solution(FIELD, diagnostics=diagnostics))["diagnostics"]
+    assert not told["in_validated_range"]
+    assert told["out_of_range"] == ("resolution",)
+    assert told["resampled_from"] == {"x": 4}
 
 
 @pytest.mark.parametrize("media_type", TYPES.values(), ids=TYPES)

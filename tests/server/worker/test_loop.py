@@ -15,10 +15,10 @@ from torch import Tensor
 
 from brokers import Clock
 from certisolve_server.broker import AbstractBroker, Bounds, Capacity, MemoryBroker, Reaped
-from certisolve_server.engines import AbstractEngine, LoadedEngine, Pace
+from certisolve_server.engines import AbstractEngine, Answer, LoadedEngine, Pace
 from certisolve_server.engines.device import CpuDevice
 from certisolve_server.errors import Cancelled, DeadlineExceeded, InternalError
-from certisolve_server.jobs import Artifact, ModelKey, SolveContext, SolveJob, Terms
+from certisolve_server.jobs import Artifact, ModelKey, SolveContext, SolveJob, Terms, Work
 from certisolve_server.telemetry import Metrics, Tracing
 from certisolve_server.worker import Worker
 from helpers import field_manifest
@@ -44,14 +44,14 @@ class ScriptedEngine(AbstractEngine):
         self.gate.set()
         self.entered = threading.Semaphore(0)
 
-    def forward(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    def solve(self, inputs: Sequence[Tensor], work: Sequence[Work]) -> Answer:
         first = inputs[0][:, 0].tolist()
         self.batches.append(first)
         self.entered.release()
         assert self.gate.wait(20)
         if 13.0 in first:
             raise RuntimeError("unlucky")
-        return [2 * inputs[0]]
+        return Answer([2 * inputs[0]])
 
     def loaded(self, max_batch_size: int | None = None) -> LoadedEngine:
         limit = max_batch_size
