@@ -12,25 +12,27 @@ from rich.progress import Progress
 from rich.table import Table
 from safetensors.torch import save_file
 
-from certisolve.manifest import Training
+from certisolve.manifest import Training, ValidatedResolution
 
 from .artifact import build_artifact
 from .baselines import measure_baselines
 from .catalog import CATALOG
 from .evaluation import hardware, measure_errors
 from .records import WEIGHTS, Record, load_model, weights_digest
-from .report import markdown_tables
+from .report import BASELINES_BEGIN, ERRORS_BEGIN, baselines_table, errors_table, put_table
 from .spec import ModelSpec
 from .training import TrainingRun
 
 app = typer.Typer(help="Train, measure and export the bundled models.", no_args_is_help=True)
 _console = Console()
 _MODELS = WEIGHTS.parent
+_DOCS = _MODELS.parent / "docs"
 
 Name = Annotated[str, typer.Argument(help="a model, see `list`")]
 Names = Annotated[list[str] | None, typer.Argument(help="models; all when none is named")]
 Weights = Annotated[Path, typer.Option(help="folder of weights and records")]
 Runs = Annotated[Path, typer.Option(help="folder of logs, checkpoints and cached data")]
+Docs = Annotated[Path, typer.Option(help="folder of the pages")]
 Threads = Annotated[int, typer.Option(help="threads of torch; 0 for one per core")]
 
 
@@ -51,13 +53,20 @@ def train(
     duration_s = round(time.monotonic() - started, 1)
     weights.mkdir(parents=True, exist_ok=True)
     save_file(model.eval().state_dict(), weights / f"{name}.safetensors")
-    _measure(spec, weights, runs, _training(spec, scale, duration_s))
+    record = Record(
+        weights_sha256=weights_digest(weights, name),
+        resolutions=_measure(spec, weights, runs),
+        training=_training(spec, scale, duration_s),
+    )
+    record.save(weights, name)
 
 
 @app.command()
 def evaluate(name: Name, weights: Weights = WEIGHTS, runs: Runs = _MODELS / "runs") -> None:
     """Measure the errors of the weights again, on the same unseen samples."""
-    _measure(_spec(name), weights, runs, Record.load(weights, name).training)
+    spec, record = _spec(name), Record.load(weights, name)
+    resolutions = _measure(spec, weights, runs)
+    dataclasses.replace(record, resolutions=resolutions).save(weights, name)
 
 
 @app.command()
@@ -66,13 +75,18 @@ def baselines(
     weights: Weights = WEIGHTS,
     runs: Runs = _MODELS / "runs",
     threads: Threads = 0,
+    docs: Docs = _DOCS,
 ) -> None:
-    """Time the classical solvers beside the models and store both; keep the machine idle."""
+    """Time the classical solvers beside the models, store both, and write docs/honest-baselines.md.
+
+    Keep the machine idle.
+    """
     _use_threads(threads)
     for spec in _specs(names):
         record = Record.load(weights, spec.name)
         rows = measure_baselines(load_model(spec, weights), spec, runs, _console.print)
         dataclasses.replace(record, baselines=rows).save(weights, spec.name)
+    put_table(docs / "honest-baselines.md", BASELINES_BEGIN, baselines_table(weights))
 
 
 @app.command()
@@ -96,9 +110,18 @@ def build(
 
 
 @app.command("table")
-def print_table(weights: Weights = WEIGHTS) -> None:
-    """The tables of docs/models.md, in Markdown, from the records."""
-    _console.file.write(markdown_tables(weights))
+def print_table(
+    weights: Weights = WEIGHTS,
+    docs: Docs = _DOCS,
+    write: Annotated[bool, typer.Option("--write", help="put them into the pages")] = False,
+) -> None:
+    """The tables of docs/models.md and docs/honest-baselines.md, from the records."""
+    errors, baselines = errors_table(weights), baselines_table(weights)
+    if write:
+        put_table(docs / "models.md", ERRORS_BEGIN, errors)
+        put_table(docs / "honest-baselines.md", BASELINES_BEGIN, baselines)
+    else:
+        _console.file.write(f"{errors}\n{baselines}")
 
 
 @app.command("list")
@@ -113,13 +136,11 @@ def list_models(weights: Weights = WEIGHTS) -> None:
     _console.print(table)
 
 
-def _measure(spec: ModelSpec, weights: Path, runs: Path, training: Training) -> None:
+def _measure(spec: ModelSpec, weights: Path, runs: Path) -> tuple[ValidatedResolution, ...]:
     resolutions = measure_errors(load_model(spec, weights), spec, runs)
-    digest = weights_digest(weights, spec.name)
-    record = Record(weights_sha256=digest, resolutions=resolutions, training=training)
-    record.save(weights, spec.name)
     for entry in resolutions:
         _console.print(f"{spec.name} {entry}", highlight=False)
+    return resolutions
 
 
 def _training(spec: ModelSpec, scale: float, duration_s: float) -> Training:

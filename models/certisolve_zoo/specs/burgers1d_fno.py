@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from certisolve.manifest import Axis, ParameterSpec, TensorSpec
+from certisolve.manifest import Axis, ParameterSpec, Postprocess, TensorSpec
 from certisolve_zoo.data import BURGERS_POINTS, Samples, burgers_samples, minibatches
 from certisolve_zoo.operators.fno import Fno1d
 from certisolve_zoo.pdes.burgers import cole_hopf
@@ -65,6 +65,19 @@ def examples(batch_size: int) -> list[tuple[Tensor, ...]]:
     return [_subsample(samples, resolution).inputs for resolution in RESOLUTIONS]
 
 
+def conserved(network: nn.Module) -> tuple[Postprocess, ...]:
+    """The equation keeps the integral of u, and so does the answer."""
+    del network
+    return (Postprocess(kind="conserve", output="u", integral_of="u0"),)
+
+
+def predict(network: nn.Module, initial_condition: Tensor) -> Tensor:
+    """The network's field, moved to the mean of the initial condition."""
+    field = network(initial_condition).double()
+    mean = initial_condition.double().mean(dim=1, keepdim=True)
+    return torch.as_tensor(field - field.mean(dim=1, keepdim=True) + mean).float()
+
+
 def solve(initial_condition: np.ndarray) -> np.ndarray:
     """The exact solution."""
     return cole_hopf(initial_condition.astype(np.float64), TIME, NU)
@@ -87,7 +100,7 @@ def _subsample(samples: Samples, resolution: int) -> Samples:
 
 SPEC = ModelSpec(
     name="burgers1d-fno",
-    version="1",
+    version="2",
     title="Burgers' equation, ν = 0.01: initial condition to solution at t = 1",
     description=(
         "Fourier neural operator without a coordinate channel, hence exactly equivariant to "
@@ -135,6 +148,8 @@ SPEC = ModelSpec(
     train=train,
     unseen=unseen,
     examples=examples,
+    postprocess=conserved,
+    predict=predict,
     solvers=(
         ClassicalSolver(
             name="Cole-Hopf transformation, numpy FFT, float64",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from certisolve.manifest import Axis, TensorSpec
+from certisolve_zoo.checks.darcy import DarcyResidual
 from certisolve_zoo.data import Samples, darcy_samples, minibatches
 from certisolve_zoo.operators.fno import Fno2d
 from certisolve_zoo.pdes.darcy import (
@@ -18,7 +19,7 @@ from certisolve_zoo.pdes.darcy import (
     solve_darcy,
     two_phase_coefficient,
 )
-from certisolve_zoo.spec import ClassicalSolver, ModelSpec
+from certisolve_zoo.spec import AnswerChecks, ClassicalSolver, ModelSpec
 from certisolve_zoo.training import TrainingRun, fit, relative_l2
 
 RESOLUTIONS = (43, 71)
@@ -153,6 +154,7 @@ SPEC = ModelSpec(
     train=train,
     unseen=unseen,
     examples=examples,
+    checks=AnswerChecks(names=("residual",), module=lambda network: DarcyResidual()),
     solvers=(
         ClassicalSolver(
             name="five-point finite differences, sparse LU (SuperLU), float64",
