@@ -198,7 +198,8 @@ class ValidatedResolution:
 
     Attributes:
         sizes: number of values along each grid axis; empty for a model without grid axes.
-        error: mean over the samples, in `metric`.
+        error: mean over the samples, in `metric`; None where it was never measured, and then every
+            answer says so.
         worst_error: largest over the samples.
         metric: `rel_l2` = |prediction - reference|_2 / |reference|_2, or `rmse`.
         num_samples: how many unseen samples were measured.
@@ -207,8 +208,8 @@ class ValidatedResolution:
     """
 
     sizes: dict[str, int]
-    error: float
-    worst_error: float
+    error: float | None
+    worst_error: float | None
     metric: Literal["rel_l2", "rmse"]
     num_samples: int
     t: tuple[float, ...] = ()
