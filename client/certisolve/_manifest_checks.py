@@ -112,6 +112,8 @@ def _check_resolutions(manifest: "Manifest") -> None:
             raise ManifestError(f"resolutions: sizes must name exactly {manifest.grid_axes}")
         if min(resolution.sizes.values(), default=1) < 1:
             raise ManifestError("resolutions: sizes must be at least 1")
+        if (resolution.error is None) != (resolution.worst_error is None):
+            raise ManifestError("resolutions: error and worst_error are both known or both null")
         if len(resolution.t) != len(resolution.error_at_t):
             raise ManifestError("resolutions: needs as many error_at_t as t")
     if manifest.max_batch_size < 1:

@@ -85,8 +85,9 @@ def context(admitted: Admitted, manifest: Manifest, *, diagnostics: bool) -> Sol
     sent = {name: admitted.sizes[name] for name in manifest.grid_axes}
     beyond = horizon.exceeded(admitted.steps, manifest)
     loose = _is_loose(admitted.tolerance, manifest)
-    unmeasured = admitted.resampled or beyond or loose
-    reasons = {"resolution": admitted.resampled, "horizon": beyond}
+    elsewhere = admitted.resampled or admitted.resolution.error is None
+    unmeasured = elsewhere or beyond or loose
+    reasons = {"resolution": elsewhere, "horizon": beyond}
     return SolveContext(
         t=admitted.t,
         sizes=admitted.sizes,

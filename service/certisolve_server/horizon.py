@@ -52,7 +52,7 @@ def exceeded(steps: Sequence[int], manifest: Manifest) -> bool:
     return stepping is not None and max(steps, default=0) > stepping.max_steps
 
 
-def error(resolution: ValidatedResolution, t: Sequence[float]) -> float:
+def error(resolution: ValidatedResolution, t: Sequence[float]) -> float | None:
     """Measured error up to the last of `t`: that of the next time at which it was measured."""
     last = max(t, default=0.0)
     later = (
