@@ -1,9 +1,11 @@
+import dataclasses
+
 import matplotlib.image
 import numpy as np
 import pytest
 
 from certisolve import Diagnostics, ModelRef, Solution, Timings
-from certisolve.manifest import Axis, TensorSpec, ValidatedResolution
+from certisolve.manifest import Axis, Feedback, Stepping, TensorSpec, ValidatedResolution
 from certisolve_server.cli.plot import draw
 from helpers import PERIODIC, field_manifest
 
@@ -31,7 +33,7 @@ def test_points_are_drawn_as_a_scatter(call, server, tmp_path):
 
 
 def _solution(manifest, sizes):
-    shape = [sizes.get(axis) or manifest.axes[axis].size for axis in manifest.outputs[0].axes]
+    shape = [sizes.get(axis) or manifest.axes[axis].size or 1 for axis in manifest.outputs[0].axes]
     field = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     return Solution(
         fields={"u": field},
@@ -66,3 +68,60 @@ def test_fields_of_every_layout_are_drawn(tmp_path, axes):
     path = tmp_path / "out.png"
     draw(path, solution, manifest, {"u0": solution.fields["u"]})
     assert _is_a_picture(path)
+
+
+@pytest.mark.parametrize("layout", ["moving-line", "moving-plane", "forecast", "points-of-a-field"])
+def test_answers_of_every_family_are_drawn(tmp_path, layout):
+    state = Axis(kind="channel", size=2, labels=("x", "y"))
+    points = Axis(kind="points", minimum=1, maximum=9)
+    axes, taken, returned = {
+        "moving-line": ({"x": PERIODIC}, ("x",), ("x",)),
+        "moving-plane": ({"y": PERIODIC, "x": PERIODIC}, ("y", "x"), ("y", "x")),
+        "forecast": (
+            {"measurement": points, "state": state},
+            ("measurement", "state"),
+            ("state",),
+        ),
+        "points-of-a-field": ({"x": PERIODIC, "point": points}, ("x",), ("point",)),
+    }[layout]
+    grid = {name: 6 for name, axis in axes.items() if axis.kind == "grid"}
+    sizes = {**grid, "measurement": 4, "state": 2, "point": 5, "t": 3}
+    stepping = None if layout == "points-of-a-field" else Stepping(dt=0.5, max_steps=3)
+    place = TensorSpec(name="place", dtype="F32", axes=("point",), description="where")
+    manifest = field_manifest(
+        "family",
+        family={"forecast": "feedback-ode", "points-of-a-field": "map"}.get(layout, "rollout"),
+        feedback=Feedback(decay=0.0, eigenvalue=1.0) if layout == "forecast" else None,
+        stepping=stepping,
+        t=(0.5, 1.0, 1.5),
+        axes=axes,
+        inputs=(
+            TensorSpec(name="u", dtype="F32", axes=taken, description="before"),
+            *((place,) if stepping is None else ()),
+        ),
+        outputs=(
+            TensorSpec(
+                name="u" if stepping else "v", dtype="F32", axes=returned, description="after"
+            ),
+        ),
+        resolutions=(
+            ValidatedResolution(
+                sizes=grid, error=0.01, worst_error=0.02, metric="rel_l2", num_samples=3
+            ),
+        ),
+    )
+    shown = ("t", *returned) if stepping else returned
+    solution = dataclasses.replace(
+        _solution(manifest, grid),
+        fields={
+            manifest.outputs[0].name: np.random.default_rng(0).random([sizes[a] for a in shown])
+        },
+        axes={manifest.outputs[0].name: shown},
+        t=np.array(manifest.t),
+    )
+    sent = {
+        spec.name: np.random.default_rng(1).random([sizes[a] for a in spec.axes])
+        for spec in manifest.inputs
+    }
+    draw(tmp_path / "out.png", solution, manifest, sent)
+    assert _is_a_picture(tmp_path / "out.png")

@@ -34,8 +34,10 @@ def models(
         output().print(_details(infos[0]))
 
 
-def describe_error(error: float, metric: str) -> str:
-    """A measured error in words."""
+def describe_error(error: float | None, metric: str) -> str:
+    """An error in words."""
+    if error is None:
+        return "never measured"
     return f"{error:.2g} RMSE" if metric == "rmse" else f"{100 * error:.2g} % rel. L2"
 
 
@@ -66,6 +68,7 @@ def _details(info: "ModelInfo") -> RenderableType:
     manifest, table = info.manifest, pairs_table()
     table.add_row("model", f"{escape(info.name)}, version {escape(info.version)}")
     table.add_row("ready", _ready(info))
+    table.add_row("family", manifest.family)
     table.add_row("equation", escape(manifest.equation))
     for label, specs in (("input", manifest.inputs), ("output", manifest.outputs)):
         for spec in specs:
@@ -77,17 +80,25 @@ def _details(info: "ModelInfo") -> RenderableType:
         text = f"{parameter.name}: {parameter.description}; {allowed}, default {parameter.default}"
         table.add_row("parameter", escape(text))
     if manifest.t:
-        table.add_row("times", ", ".join(f"{time:g}" for time in manifest.t))
+        table.add_row("times", _times(manifest))
     for resolution in manifest.resolutions:
-        worst = describe_error(resolution.worst_error, resolution.metric)
-        worst = f"worst of {resolution.num_samples} samples {worst}"
-        table.add_row("validated", f"{_validated(resolution)}; {worst}")
+        table.add_row("validated", f"{_validated(resolution)}{_worst(resolution)}")
+        for time, error in zip(resolution.t, resolution.error_at_t, strict=True):
+            table.add_row("", f"at t = {time:g}: {describe_error(error, resolution.metric)}")
     table.add_row("elsewhere", _elsewhere(manifest))
     for baseline in manifest.baselines:
         table.add_row("baseline", _baseline(baseline))
     table.add_row("licence", escape(manifest.licence))
     table.add_row("digest", info.digest)
     return Group(f"[bold]{escape(manifest.title)}[/]", escape(manifest.description), "", table)
+
+
+def _times(manifest: "Manifest") -> str:
+    stepping = manifest.stepping
+    if stepping is None:
+        return ", ".join(f"{time:g}" for time in manifest.t)
+    last = stepping.dt * stepping.max_steps
+    return f"multiples of {stepping.dt:g}, validated to {last:g}; {len(manifest.t)} unless asked"
 
 
 def _ready(info: "ModelInfo") -> str:
@@ -97,6 +108,13 @@ def _ready(info: "ModelInfo") -> str:
 def _validated(resolution: "ValidatedResolution") -> str:
     error = describe_error(resolution.error, resolution.metric)
     return f"{describe_sizes(resolution.sizes)}: {error}"
+
+
+def _worst(resolution: "ValidatedResolution") -> str:
+    if resolution.worst_error is None:
+        return ""
+    worst = describe_error(resolution.worst_error, resolution.metric)
+    return f"; worst of {resolution.num_samples} samples {worst}"
 
 
 def _elsewhere(manifest: "Manifest") -> str:

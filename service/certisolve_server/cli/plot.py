@@ -1,4 +1,7 @@
-"""Pictures of a request and its answer: lines in 1-D, images in 2-D, points as a scatter."""
+"""Pictures of a request and its answer: lines in 1-D, images in 2-D, points as a scatter.
+
+A line that moves is an image over time, a plane that moves is shown at three times.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +14,6 @@ from numpy.typing import NDArray
 from rich.text import Text
 
 from certisolve import Manifest, Solution
-from certisolve.manifest import TensorSpec
 
 from .solve import error_bar
 
@@ -19,15 +21,35 @@ Array = NDArray[Any]
 
 _PANEL_INCHES = (4.6, 3.8)
 _DPI = 140
+_TIME = "t"
+#: Fewer values along a line are marked one by one.
+_FEW = 40
 
 
 class _Panel(NamedTuple):
-    """A tensor without its channel axis."""
+    """A tensor without its channel axis, at one time if it is a plane that moves."""
 
     title: str
     units: str
     axes: tuple[str, ...]
     values: Array
+
+
+class _Axis(NamedTuple):
+    """Where the values along one axis lie."""
+
+    name: str
+    units: str
+    values: Array
+
+
+class _Scene(NamedTuple):
+    """All that a picture shows."""
+
+    solution: Solution
+    manifest: Manifest
+    sent: Sequence[_Panel]
+    received: Sequence[_Panel]
 
 
 def draw(path: Path, solution: Solution, manifest: Manifest, inputs: Mapping[str, Array]) -> None:
@@ -42,94 +64,131 @@ def draw(path: Path, solution: Solution, manifest: Manifest, inputs: Mapping[str
     Raises:
         ValueError: an unknown format, or a field of more than two dimensions.
     """
-    sent = _panels(manifest, manifest.inputs, inputs)
-    received = _panels(manifest, manifest.outputs, solution.fields)
-    if _is_points(manifest):
-        figure = _scatters(manifest, sent, received)
-    else:
-        figure = _fields([*sent, *received], solution, manifest)
+    sent = _panels(manifest, {spec.name: spec.axes for spec in manifest.inputs}, inputs)
+    received = _panels(manifest, solution.axes, solution.fields)
+    moving = [each for panel in received for each in _frames(panel, solution)]
+    scene = _Scene(solution, manifest, sent, moving)
+    figure = _draw_all(scene)
     caption = Text.from_markup(error_bar(solution, manifest)).plain
     figure.suptitle(f"{manifest.title}\nerror: {caption}", fontsize=8)
     figure.savefig(path, dpi=_DPI)
 
 
-def _is_points(manifest: Manifest) -> bool:
-    return not manifest.grid_axes
-
-
 def _panels(
-    manifest: Manifest, specs: Sequence[TensorSpec], arrays: Mapping[str, Array]
+    manifest: Manifest, axes: Mapping[str, tuple[str, ...]], arrays: Mapping[str, Array]
 ) -> list[_Panel]:
-    return [panel for spec in specs for panel in _split(manifest, spec, arrays[spec.name])]
+    units = {spec.name: spec.units for spec in (*manifest.inputs, *manifest.outputs)}
+    return [
+        panel
+        for name in axes
+        for panel in _split(manifest, _Panel(name, units[name], axes[name], arrays[name]))
+    ]
 
 
-def _split(manifest: Manifest, spec: TensorSpec, array: Array) -> list[_Panel]:
+def _split(manifest: Manifest, panel: _Panel) -> list[_Panel]:
     """A panel per channel."""
-    channels = [name for name in spec.axes if manifest.axes[name].kind == "channel"]
+    kinds = {name: axis.kind for name, axis in manifest.axes.items()}
+    channels = [name for name in panel.axes if kinds.get(name) == "channel"]
     if not channels:
-        return [_Panel(spec.name, spec.units, spec.axes, array)]
+        return [panel]
     first = channels[0]
-    axes = tuple(name for name in spec.axes if name != first)
-    slices = np.moveaxis(np.asarray(array), spec.axes.index(first), 0)
+    axes = tuple(name for name in panel.axes if name != first)
+    slices = np.moveaxis(np.asarray(panel.values), panel.axes.index(first), 0)
     labels = manifest.axes[first].labels or tuple(str(i) for i in range(len(slices)))
     return [
-        _Panel(f"{spec.name}: {label}", spec.units, axes, values)
+        _Panel(f"{panel.title}: {label}", panel.units, axes, values)
         for label, values in zip(labels, slices, strict=True)
     ]
 
 
-def _fields(panels: Sequence[_Panel], solution: Solution, manifest: Manifest) -> Figure:
-    figure, places = _subplots(len(panels))
-    for place, panel in zip(places, panels, strict=True):
-        match len(panel.axes):
-            case 1:
-                _line(place, panel, solution, manifest)
-            case 2:
-                _image(figure, place, panel, manifest)
-            case more:
-                raise ValueError(f"--plot draws fields of 1 or 2 axes; {panel.title} has {more}")
+def _frames(panel: _Panel, solution: Solution) -> list[_Panel]:
+    """Of a plane that moves the first, the middle and the last frame."""
+    if panel.axes[:1] != (_TIME,) or len(panel.axes) != 3:
+        return [panel]
+    count = len(panel.values)
+    return [
+        _Panel(
+            f"{panel.title}, t = {solution.t[index]:g}",
+            panel.units,
+            panel.axes[1:],
+            panel.values[index],
+        )
+        for index in sorted({0, count // 2, count - 1})
+    ]
+
+
+def _draw_all(scene: _Scene) -> Figure:
+    points = _points(scene)
+    shown = [panel for panel in (*scene.sent, *scene.received) if panel.title not in points]
+    figure, places = _subplots(len(shown))
+    for place, panel in zip(places, shown, strict=True):
         place.set_title(panel.title)
+        if points and set(panel.axes) & set(next(iter(points.values())).axes):
+            _scatter(figure, place, panel, list(points.values()))
+        else:
+            _draw_field(figure, place, panel, scene)
     return figure
 
 
-def _line(place: Axes, panel: _Panel, solution: Solution, manifest: Manifest) -> None:
-    [axis] = panel.axes
-    place.plot(solution.coords[axis], panel.values, linewidth=1.2)
-    place.set_xlabel(_labelled(axis, manifest.axes[axis].units))
-    place.set_ylabel(_labelled(panel.title, panel.units))
-    place.grid(alpha=0.3)
+def _points(scene: _Scene) -> dict[str, _Panel]:
+    """Inputs that are coordinates of points, by name, at most two; a history is not one."""
+    if scene.manifest.stepping is not None:
+        return {}
+    kinds = {name: axis.kind for name, axis in scene.manifest.axes.items()}
+    places = [panel for panel in scene.sent if [kinds[axis] for axis in panel.axes] == ["points"]]
+    return {panel.title: panel for panel in places[:2]}
 
 
-def _image(figure: Figure, place: Axes, panel: _Panel, manifest: Manifest) -> None:
-    vertical, horizontal = (manifest.axes[name] for name in panel.axes)
-    image = place.imshow(
+def _draw_field(figure: Figure, place: Axes, panel: _Panel, scene: _Scene) -> None:
+    axes = [
+        _axis(name, size, scene) for name, size in zip(panel.axes, panel.values.shape, strict=True)
+    ]
+    match axes:
+        case [axis]:
+            style = "o-" if len(axis.values) < _FEW else "-"
+            place.plot(axis.values, panel.values, style, linewidth=1.2, markersize=3)
+            place.set_xlabel(_labelled(axis.name, axis.units))
+            place.set_ylabel(_labelled(panel.title, panel.units))
+            place.grid(alpha=0.3)
+        case [vertical, horizontal]:
+            _image(figure, place, panel, vertical, horizontal)
+        case more:
+            raise ValueError(f"--plot draws fields of 1 or 2 axes; {panel.title} has {len(more)}")
+
+
+def _axis(name: str, size: int, scene: _Scene) -> _Axis:
+    if name == _TIME:
+        return _Axis(name, "1", scene.solution.t)
+    axis, stepping = scene.manifest.axes[name], scene.manifest.stepping
+    if axis.kind == "points" and stepping is not None:  # a history, which ends now
+        return _Axis(_TIME, axis.units, (np.arange(size) - size + 1) * stepping.dt)
+    return _Axis(name, axis.units, scene.solution.coords.get(name, np.arange(size)))
+
+
+def _image(figure: Figure, place: Axes, panel: _Panel, vertical: _Axis, horizontal: _Axis) -> None:
+    image = place.pcolormesh(
+        horizontal.values,
+        vertical.values,
         np.asarray(panel.values, np.float64),
-        origin="lower",
-        extent=(
-            horizontal.lower or 0.0,
-            1.0 if horizontal.upper is None else horizontal.upper,
-            vertical.lower or 0.0,
-            1.0 if vertical.upper is None else vertical.upper,
-        ),
+        shading="nearest",
     )
-    place.set_ylabel(_labelled(panel.axes[0], vertical.units))
-    place.set_xlabel(_labelled(panel.axes[1], horizontal.units))
+    if vertical.name != _TIME:
+        place.set_aspect("equal")
+    place.set_ylabel(_labelled(vertical.name, vertical.units))
+    place.set_xlabel(_labelled(horizontal.name, horizontal.units))
     figure.colorbar(image, ax=place, label=_labelled(panel.title, panel.units))
 
 
-def _scatters(manifest: Manifest, sent: Sequence[_Panel], received: Sequence[_Panel]) -> Figure:
-    """Each output over the points: in the plane of two inputs, else over the first."""
-    figure, places = _subplots(len(received))
-    for place, panel in zip(places, received, strict=True):
-        place.set_xlabel(_labelled(sent[0].title, sent[0].units))
-        if len(sent) == 1:
-            place.scatter(sent[0].values, panel.values, s=9)
-            place.set_ylabel(_labelled(panel.title, panel.units))
-            continue
-        dots = place.scatter(sent[0].values, sent[1].values, c=panel.values, s=16)
-        place.set_ylabel(_labelled(sent[1].title, sent[1].units))
-        figure.colorbar(dots, ax=place, label=_labelled(panel.title, panel.units))
-    return figure
+def _scatter(figure: Figure, place: Axes, panel: _Panel, points: Sequence[_Panel]) -> None:
+    """Values over the points: in the plane of two inputs, else over the first."""
+    place.set_xlabel(_labelled(points[0].title, points[0].units))
+    if len(points) == 1:
+        place.scatter(points[0].values, panel.values, s=9)
+        place.set_ylabel(_labelled(panel.title, panel.units))
+        return
+    dots = place.scatter(points[0].values, points[1].values, c=panel.values, s=16)
+    place.set_ylabel(_labelled(points[1].title, points[1].units))
+    figure.colorbar(dots, ax=place, label=_labelled(panel.title, panel.units))
 
 
 def _subplots(count: int) -> tuple[Figure, list[Axes]]:

@@ -47,23 +47,24 @@ class IterativeSolverEngine(AbstractEngine):
 
     def solve(self, inputs: Sequence[Tensor], work: Sequence[Work]) -> Answer:
         b = inputs[self._right_hand_side].double()
+        # Squares of what is very small or very large would vanish or overflow.
+        scale = _column(_largest(b), b)
+        b = b / scale
         rest = [tensor for index, tensor in enumerate(inputs) if index != self._right_hand_side]
         coarse, fine = [each.float() for each in rest], [each.double() for each in rest]
 
         def propose(residual: Tensor) -> Tensor:
-            [direction] = self._network(residual.float(), *coarse)
-            return direction.double()
+            return self._network(residual.float(), *coarse)[0].double()
 
         def multiply(x: Tensor) -> Tensor:
-            [image] = self._operator(x, *fine)
-            return image
+            return self._operator(x, *fine)[0]
 
         tolerance = [each.tolerance or self._iteration.tolerance for each in work]
         limit = torch.tensor(tolerance, dtype=torch.float64, device=b.device) * _norm(b)
         x, residual, nfe = self._iterate(multiply, propose, b, limit)
         relative = _ratio(residual, _norm(b))
         converged = (residual <= limit).double()
-        return Answer([x], {"residual": relative, "converged": converged, "nfe": nfe})
+        return Answer([scale * x], {"residual": relative, "converged": converged, "nfe": nfe})
 
     def _iterate(
         self,
@@ -113,7 +114,13 @@ def _dot(u: Tensor, v: Tensor) -> Tensor:
 
 
 def _norm(u: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(u.flatten(1), dim=1)
+    return torch.as_tensor(torch.linalg.vector_norm(u.flatten(1), dim=1))
+
+
+def _largest(u: Tensor) -> Tensor:
+    """Of the absolute values in each row; 1 for a row of zeros."""
+    largest = u.flatten(1).abs().amax(dim=1)
+    return torch.where(largest == 0, 1.0, largest)
 
 
 def _column(values: Tensor, like: Tensor) -> Tensor:
