@@ -28,13 +28,14 @@ class DarcyResidual(nn.Module):
     ) -> Float[Tensor, " batch"]:
         """The relative residual of each sample; u is taken as 0 on the boundary."""
         a, u = a.double(), u.double()
-        nodes = a.shape[1]
         inner = u[:, 1:-1, 1:-1]
-        load = torch.full_like(inner, self.source) / (nodes - 1) ** 2
+        load = torch.full_like(inner, self.source) / (a.shape[1] - 1) ** 2
         residual = load - _product(a, inner)
-        sines, waves = _sines(nodes, a)
-        inverse = 1 / (waves[:, None] + waves[None, :])
-        return _norm(residual, sines, inverse) / _norm(load, sines, inverse)
+        along_y, waves_y = _sines(a.shape[1], a)
+        along_x, waves_x = _sines(a.shape[2], a)
+        inverse = 1 / (waves_y[:, None] + waves_x[None, :])
+        size, excess = ((along_y @ field @ along_x) for field in (load, residual))
+        return _norm(excess, inverse) / _norm(size, inverse)
 
 
 def _product(a: Tensor, inner: Tensor) -> Tensor:
@@ -54,5 +55,5 @@ def _sines(nodes: int, like: Tensor) -> tuple[Tensor, Tensor]:
     return torch.sin(angles) * math.sqrt(2) / (nodes - 1) ** 0.5, waves
 
 
-def _norm(field: Tensor, sines: Tensor, inverse: Tensor) -> Tensor:
-    return (torch.square(sines @ field @ sines) * inverse).sum(dim=(1, 2)).sqrt()
+def _norm(waves: Tensor, inverse: Tensor) -> Tensor:
+    return (waves.square() * inverse).sum(dim=(1, 2)).sqrt()
