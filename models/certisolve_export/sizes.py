@@ -10,6 +10,7 @@ from torch.export import ExportedProgram
 from .errors import SpecialisedBatch, SpecialisedDimension, SpecialisedGrid
 
 _SOURCE = re.compile(r"L\['(\w+)'\](\[\d+\])?\.size\(\)\[(\d+)\]")
+_EQUAL = re.compile(r"^ +- The values of (.+) and (.+) must always be equal")
 _COMPLAINT = re.compile(
     r"^ +- (?:You marked|Not all values of) (.+?) (?:as dynamic|in the spec)", re.M
 )
@@ -44,6 +45,11 @@ def as_size_error(
     """
     names: dict[str, str] = {}
     for line in message.splitlines():
+        equal = _EQUAL.match(line)
+        if equal:
+            one, other = _axis(equal[1], axes), _axis(equal[2], axes)
+            where = _first_place(one, guards, axes)
+            names.setdefault(one, f"the graph takes {one} only if it is {other}{where}")
         complaint = _COMPLAINT.match(line)
         if complaint:
             name = _axis(complaint[1], axes)

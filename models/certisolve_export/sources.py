@@ -13,11 +13,13 @@ from certisolve.manifest import Manifest
 from . import onnx_file, trials
 from .answers import Program, program_axes
 from .archive import save_onnx, save_torch_export
-from .draft import Format, states
+from .draft import Format, passed_parameters
 from .errors import MutatedState, UnreadableProgram
 from .portability import OperatorList, check_portable, is_complex
 from .sizes import Size
 from .tracing import trace
+
+COMPLEX_NOTE = "computes with complex numbers: no ONNX of it, and compilers leave these parts alone"
 
 
 class Source(ABC):
@@ -91,8 +93,7 @@ class ModuleSource(Source):
         onnx = self._format == "onnx"
         check_portable(program, allow_complex=not onnx, is_listed=None if onnx else is_listed)
         if onnx:
-            inputs = [spec.name for spec in (*manifest.inputs, *states(manifest))]
-            save_onnx(program, path, inputs if manifest.stepping is None else None)
+            save_onnx(program, path, *_names(manifest))
             return ()
         notes = [COMPLEX_NOTE] if is_complex(program) else []
         save_torch_export(program, path)
@@ -127,7 +128,13 @@ class OnnxSource(Source):
         return ()
 
 
-COMPLEX_NOTE = "computes with complex numbers: no ONNX of it, and compilers leave these parts alone"
+def _names(manifest: Manifest) -> tuple[list[str], list[str]] | tuple[None, None]:
+    """Of the graph's arguments; where an output is the next value of an input, torch chooses."""
+    if manifest.stepping is not None:
+        return None, None
+    scalars = [spec.name for spec in passed_parameters(manifest)]
+    fields = [spec.name for spec in manifest.inputs]
+    return [*fields, *scalars], [spec.name for spec in manifest.outputs]
 
 
 def load_program(path: Path, file_format: Format) -> Program:

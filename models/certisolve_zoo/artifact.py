@@ -7,15 +7,16 @@ them `operator.pt2` and `checks.pt2` for models that have them.
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
-from typing import Literal
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+import certisolve_export
 from certisolve.manifest import Checks, Iteration, Manifest, Program
+from certisolve_export import layout
+from certisolve_export.archive import save_torch_export
+from certisolve_export.draft import GOLDEN_TOLERANCE, PROGRAM_FILES, Format
 
 from .arguments import (
     Arguments,
@@ -26,20 +27,12 @@ from .arguments import (
     system_axes,
 )
 from .evaluation import answer, batch_deviation
-from .export import export_program, save_onnx, save_torch_export
+from .export import export_program, save_onnx
 from .records import Record, load_model
-from .spec import ModelSpec, Sizes
+from .spec import ModelSpec
 
-Format = Literal["torch.export", "onnx"]
-PROGRAM_FILES: dict[Format, str] = {"torch.export": "program.pt2", "onnx": "program.onnx"}
 OPERATOR_FILE, CHECKS_FILE = "operator.pt2", "checks.pt2"
-GOLDEN_BATCH = 2
-GOLDEN_FRAMES = 3
 TOLERANCE_BATCH = 8
-# Other processors and runtimes sum in another order: a factor over what is measured here, and a
-# floor of some ten roundings of float32.
-BATCH_SAFETY, BATCH_FLOOR = 10.0, 1e-6
-GOLDEN_TOLERANCE = 1e-5
 
 
 def build_artifact(
@@ -60,33 +53,20 @@ def build_artifact(
     digest = _source_digest(spec, weights, file_format)
     if _built_digest(folder) == digest:
         return folder, False
-    draft = folder.with_name(f".{spec.version}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    _write(draft, spec, weights, file_format, digest)
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
+    with layout.replacing(out, spec.name, spec.version) as draft:
+        _write(draft, spec, weights, file_format, digest)
     return folder, True
-
-
-def golden_case(sizes: Sizes) -> str:
-    """Name of a resolution in `golden.safetensors`: `x=256`, `y=43,x=43`, or `default`."""
-    return ",".join(f"{axis}={size}" for axis, size in sizes.items()) or "default"
 
 
 def _write(folder: Path, spec: ModelSpec, weights: Path, file_format: Format, digest: str) -> None:
     model = load_model(spec, weights)
     examples = spec.examples(TOLERANCE_BATCH)
     _write_programs(folder, spec, model, examples[0], file_format)
-    golden = folder / "golden.safetensors"
-    save_file(_golden(model, spec, examples), golden)
-    # safetensors writes files that only their owner reads.
-    golden.chmod((folder / PROGRAM_FILES[file_format]).stat().st_mode)
+    layout.save_golden(folder, _golden(model, spec, examples))
     (folder / "build.json").write_text(json.dumps({"digest": digest}) + "\n", encoding="utf-8")
     deviation = batch_deviation(model, spec, examples)
-    files = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
-    manifest = _manifest(spec, model, weights, file_format, deviation, files)
-    (folder / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+    files = layout.digests(folder)
+    layout.save_manifest(folder, _manifest(spec, model, weights, file_format, deviation, files))
 
 
 def _write_programs(
@@ -109,16 +89,16 @@ def _write_programs(
 
 
 def _golden(model: nn.Module, spec: ModelSpec, examples: list[Arguments]) -> dict[str, Tensor]:
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for sizes, example in zip(spec.resolutions, examples, strict=True):
-        inputs = [tensor[:GOLDEN_BATCH].contiguous() for tensor in example]
-        case = golden_case(sizes)
-        for tensor_spec, tensor in zip(spec.inputs, inputs, strict=True):
-            tensors[f"{case}/inputs/{tensor_spec.name}"] = tensor
-        for tensor_spec, tensor in zip(spec.outputs, answer(model, spec, inputs), strict=True):
-            # Chaos would amplify roundings: the first frames pin the program down.
-            kept = tensor[:, :GOLDEN_FRAMES] if spec.stepping else tensor
-            tensors[f"{case}/outputs/{tensor_spec.name}"] = kept.contiguous()
+        inputs = [tensor[: layout.GOLDEN_BATCH] for tensor in example]
+        tensors |= layout.golden_tensors(
+            layout.golden_case(sizes),
+            {each.name: tensor for each, tensor in zip(spec.inputs, inputs, strict=True)},
+            answer(model, spec, inputs),
+            spec.outputs,
+            advances=spec.stepping is not None,
+        )
     return tensors
 
 
@@ -152,7 +132,7 @@ def _manifest(
         checks=_checks(spec),
         resolutions=record.resolutions,
         unvalidated_resolution=spec.unvalidated_resolution,
-        batch_tolerance=max(BATCH_FLOOR, BATCH_SAFETY * deviation),
+        batch_tolerance=layout.batch_tolerance(deviation),
         golden_tolerance=GOLDEN_TOLERANCE,
         max_batch_size=spec.max_batch_size,
         baselines=record.baselines,
@@ -181,10 +161,11 @@ def _checks(spec: ModelSpec) -> Checks | None:
 
 
 def _source_digest(spec: ModelSpec, weights: Path, file_format: Format) -> str:
-    """SHA-256 over weights, record, the code of the package, the version of torch, the format."""
-    package = sorted(Path(__file__).parent.rglob("*.py"))
+    """SHA-256 over weights, record, the code of the packages, the version of torch, the format."""
+    packages = (Path(__file__).parent, Path(certisolve_export.__file__).parent)
+    code = sorted(path for package in packages for path in package.rglob("*.py"))
     measured = [weights / f"{spec.name}{suffix}" for suffix in (".safetensors", ".json")]
-    digests = [_sha256(path) for path in (*package, *measured)]
+    digests = [_sha256(path) for path in (*code, *measured)]
     return hashlib.sha256(" ".join([file_format, torch.__version__, *digests]).encode()).hexdigest()
 
 

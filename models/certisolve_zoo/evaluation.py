@@ -5,28 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from certisolve.manifest import ValidatedResolution
+from certisolve_export import measurement
+from certisolve_export.measurement import sample_errors as sample_errors
 
 from .data import Samples
-from .spec import Metric, ModelSpec
-from .training import relative_l2
+from .spec import ModelSpec
 
 NUM_UNSEEN = 256
-BATCH_SIZES = (2, 3, 8)
 # Answers of some models are trajectories: so many at once fit into memory and cache.
 CHUNK = 64
-
-
-def sample_errors(
-    prediction: Float[Tensor, "sample ..."], target: Float[Tensor, "sample ..."], metric: Metric
-) -> Float[Tensor, " sample"]:
-    """The error of each sample, in the metric of the manifest."""
-    if metric == "rel_l2":
-        return relative_l2(prediction, target)
-    return (prediction - target).flatten(1).square().mean(dim=1).sqrt()
 
 
 def measure_errors(
@@ -56,15 +46,7 @@ def batch_deviation(
         spec: how it answers.
         examples: inputs with a batch of 8 at least, one entry per resolution.
     """
-    worst = 0.0
-    for inputs in examples:
-        alone = [answer(model, spec, [tensor[i : i + 1] for tensor in inputs]) for i in range(8)]
-        for size in BATCH_SIZES:
-            together = answer(model, spec, [tensor[:size] for tensor in inputs])
-            for output, singles in zip(together, zip(*alone, strict=True), strict=True):
-                difference = relative_l2(output, torch.cat(singles[:size]))
-                worst = max(worst, float(difference.max()))
-    return worst
+    return measurement.batch_deviation(lambda inputs: answer(model, spec, inputs), examples)
 
 
 def _measured(

@@ -1,19 +1,17 @@
-"""Programs that any torch or ONNX runtime can load, and that carry nothing executable."""
+"""Programs of the zoo: real numbers only, and every size within the limits of their specs."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram, ShapesCollection
+from torch.export import Dim, ExportedProgram
+
+from certisolve_export.archive import save_onnx as save_named_onnx
+from certisolve_export.portability import check_portable
+from certisolve_export.sizes import BATCH
+from certisolve_export.tracing import trace
 
 from .spec import ModelSpec
-
-_SOURCE_TRACES = ("stack_trace", "nn_module_stack", "torch_fn", "source_fn_stack")
-
-
-class ExportError(RuntimeError):
-    """A program would not be portable; the message names the node."""
 
 
 def export_program(
@@ -31,25 +29,13 @@ def export_program(
         axes: names of the inputs' axes after the batch; None for those of the spec's inputs.
 
     Raises:
-        ExportError: the graph holds an operator outside ATen or a complex tensor.
+        ExportError: the graph is fixed to a size, or holds an operator outside ATen or a complex
+            tensor: every model of the zoo runs as ONNX, too.
     """
-    shapes = ShapesCollection()  # type: ignore[no-untyped-call]  # unannotated in torch
-    dimensions = _dimensions(spec)
-    for tensor_axes, tensor in zip(
-        axes or [tensor.axes for tensor in spec.inputs], inputs, strict=True
-    ):
-        names = enumerate(("batch", *tensor_axes))
-        shapes[tensor] = {axis: dimensions[name] for axis, name in names if name in dimensions}
-    dynamic_shapes = shapes.dynamic_shapes(model, inputs)  # type: ignore[no-untyped-call]
-    program = torch.export.export(model, inputs, dynamic_shapes=dynamic_shapes)
-    _check_portable(program)
-    _strip(program)
+    taken = axes or [tensor.axes for tensor in spec.inputs]
+    program = trace(model, inputs, [(BATCH, *each) for each in taken], _dimensions(spec))
+    check_portable(program, allow_complex=False)
     return program
-
-
-def save_torch_export(program: ExportedProgram, path: Path) -> None:
-    """Write a `.pt2` archive of JSON and raw tensor bytes."""
-    torch.export.save(program, path)
 
 
 def save_onnx(program: ExportedProgram, spec: ModelSpec, path: Path) -> None:
@@ -58,22 +44,14 @@ def save_onnx(program: ExportedProgram, spec: ModelSpec, path: Path) -> None:
     They have the manifest's names where a program takes what a request holds; where one returns the
     next value of an input, the two would have one name.
     """
-    named = spec.family == "map"
-    onnx_program = torch.onnx.export(
-        program,
-        input_names=[tensor.name for tensor in spec.inputs] if named else None,
-        output_names=[tensor.name for tensor in spec.outputs] if named else None,
-        dynamo=True,
-        verbose=False,
-    )
-    if onnx_program is None:
-        raise ExportError(f"{spec.name}: torch returned no ONNX program")
-    onnx_program.save(path, external_data=False)
+    inputs, outputs = [each.name for each in spec.inputs], [each.name for each in spec.outputs]
+    names = (inputs, outputs) if spec.family == "map" else (None, None)
+    save_named_onnx(program, path, *names)
 
 
 def _dimensions(spec: ModelSpec) -> dict[str, Dim]:
     """The sizes that a request may choose; a channel axis has one size only."""
-    dimensions = {"batch": Dim("batch", min=1, max=spec.max_batch_size)}
+    dimensions = {BATCH: Dim(BATCH, min=1, max=spec.max_batch_size)}
     for name, axis in spec.axes.items():
         if axis.kind == "grid":
             dimensions[name] = _grid_dimension(name, spec)
@@ -90,26 +68,3 @@ def _grid_dimension(name: str, spec: ModelSpec) -> Dim:
         return Dim(name, min=smallest, max=largest)
     blocks = Dim(f"{name}_blocks", min=-(-smallest // multiple), max=largest // multiple)
     return multiple * blocks
-
-
-def _check_portable(program: ExportedProgram) -> None:
-    for node in program.graph.nodes:
-        value = node.meta.get("val")
-        if isinstance(value, Tensor) and value.is_complex():
-            raise ExportError(f"{node.name} is complex")
-        namespace = getattr(node.target, "namespace", "aten")
-        if node.op == "call_function" and namespace != "aten":
-            raise ExportError(f"{node.name} calls {node.target}, which is not an ATen operator")
-
-
-def _strip(program: ExportedProgram) -> None:
-    """Take out example inputs, stored as a pickle, traces of the source, and derived ranges.
-
-    The range of `4*s` follows from that of `s`, and in an archive only names are keys.
-    """
-    program._example_inputs = None
-    for size in [each for each in program.range_constraints if not each.is_Symbol]:
-        del program.range_constraints[size]
-    for node in program.graph.nodes:
-        for key in _SOURCE_TRACES:
-            node.meta.pop(key, None)

@@ -12,10 +12,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from certisolve.manifest import Manifest
+from certisolve_export import ExportError
+from certisolve_export.layout import GOLDEN_BATCH, golden_case
 from certisolve_zoo.arguments import program_arguments
-from certisolve_zoo.artifact import GOLDEN_BATCH, build_artifact, golden_case
+from certisolve_zoo.artifact import build_artifact
 from certisolve_zoo.evaluation import answer, batch_deviation
-from certisolve_zoo.export import ExportError, export_program
+from certisolve_zoo.export import export_program
 from certisolve_zoo.records import WEIGHTS
 from certisolve_zoo.training import relative_l2
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from certisolve.manifest import Axis, TensorSpec
+from certisolve_export.archive import save_torch_export
 from certisolve_server.artifacts import check_pt2
-from certisolve_zoo.export import export_program, save_torch_export
+from certisolve_zoo.export import export_program
 from certisolve_zoo.operators.unet import Unet2d
 from certisolve_zoo.specs.darcy2d_fno import SPEC as DARCY
 
