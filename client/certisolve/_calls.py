@@ -136,7 +136,10 @@ def build_solve(
     if parameters:
         body["parameters"] = {k: _finite(f"parameters.{k}", v) for k, v in parameters.items()}
     if t is not None:
-        body["t"] = [_finite("t", value) for value in np.atleast_1d(np.asarray(t)).tolist()]
+        times = np.atleast_1d(np.asarray(t)).tolist()
+        if not times:
+            raise ValueError("t: name at least one time, or leave it out")
+        body["t"] = [_finite("t", value) for value in times]
     options: dict[str, Any] = {} if diagnostics else {"diagnostics": False}
     if tolerance is not None:
         options["tolerance"] = _finite("tolerance", tolerance)

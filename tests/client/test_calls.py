@@ -163,3 +163,16 @@ def test_malformed_grpc_addresses_are_refused(url):
 def test_malformed_http_addresses_are_refused(url):
     with pytest.raises(ValueError, match="url"):
         Client(url)
+
+
+def test_an_empty_list_of_times_means_the_same_over_every_protocol():
+    with pytest.raises(ValueError, match="t: name at least one time"):
+        solve({"u0": [1.0]}, t=[])
+
+
+def test_a_tolerance_and_unwanted_diagnostics_are_options():
+    assert "options" not in solve({"u0": [1.0]}).body
+    sent = solve({"u0": [1.0]}, tolerance=1e-6, diagnostics=False).body["options"]
+    assert sent == {"tolerance": 1e-6, "diagnostics": False}
+    with pytest.raises(ValueError, match="tolerance"):
+        solve({"u0": [1.0]}, tolerance=float("nan"))
