@@ -1,0 +1,1 @@
+"""Learned search directions for linear systems: operator, network, iteration, training data."""
