@@ -5,7 +5,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from . import wire
-from ._manifest_parts import Axis, ParameterSpec, Postprocess, TensorSpec
+from ._manifest_error import ManifestError
+from ._manifest_families import check_family
+from ._manifest_parts import Axis, ParameterSpec, TensorSpec, ValidatedResolution
+from ._manifest_postprocess import check_postprocess
 
 if TYPE_CHECKING:
     from .manifest import Manifest
@@ -13,13 +16,6 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_STEPPING = ("rollout", "memory-rollout", "feedback-ode", "ode")
-# Of a step: times that differ by less are the same.
-_SAME_TIME = 1e-6
-
-
-class ManifestError(ValueError):
-    """A manifest is malformed or contradicts itself; the message names the key."""
 
 
 def check(manifest: "Manifest") -> None:
@@ -38,10 +34,9 @@ def check(manifest: "Manifest") -> None:
     _check_tensors(manifest)
     _check_parameters(manifest)
     _check_resolutions(manifest)
-    _check_family(manifest)
-    _check_times(manifest)
+    check_family(manifest)
     for postprocess in manifest.postprocess:
-        _check_postprocess(postprocess, manifest)
+        check_postprocess(postprocess, manifest)
     _check_files(manifest)
 
 
@@ -79,12 +74,13 @@ def _check_tensors(manifest: "Manifest") -> None:
         *states,
         *manifest.parameters,
     )
-    names = [spec.name for spec in taken]
-    if manifest.stepping is None:
-        names += [spec.name for spec in manifest.outputs]
-    _check_unique("inputs, outputs, parameters", names)
-    _check_unique("outputs", [spec.name for spec in manifest.outputs])
-    for name in names:
+    names, returned = ([spec.name for spec in specs] for specs in (taken, manifest.outputs))
+    # What has the name of an input is its next value.
+    _check_unique(
+        "inputs, outputs, parameters", names if manifest.stepping else [*names, *returned]
+    )
+    _check_unique("outputs", returned)
+    for name in (*names, *returned):
         if not name.isidentifier():
             raise ManifestError(f"inputs, outputs, parameters: {name!r} must be an identifier")
 
@@ -112,10 +108,7 @@ def _check_resolutions(manifest: "Manifest") -> None:
             raise ManifestError(f"resolutions: sizes must name exactly {manifest.grid_axes}")
         if min(resolution.sizes.values(), default=1) < 1:
             raise ManifestError("resolutions: sizes must be at least 1")
-        if (resolution.error is None) != (resolution.worst_error is None):
-            raise ManifestError("resolutions: error and worst_error are both known or both null")
-        if len(resolution.t) != len(resolution.error_at_t):
-            raise ManifestError("resolutions: needs as many error_at_t as t")
+        _check_errors(resolution)
     if manifest.max_batch_size < 1:
         raise ManifestError("max_batch_size: must be at least 1")
     for key in ("batch_tolerance", "golden_tolerance"):
@@ -123,114 +116,13 @@ def _check_resolutions(manifest: "Manifest") -> None:
             raise ManifestError(f"{key}: must not be negative")
 
 
-def _check_family(manifest: "Manifest") -> None:
-    family = manifest.family
-    for key, families in (
-        ("stepping", _STEPPING),
-        ("feedback", ("feedback-ode",)),
-        ("iteration", ("iterative-solver",)),
-    ):
-        if (getattr(manifest, key) is not None) != (family in families):
-            verb = "needs" if family in families else "takes no"
-            raise ManifestError(f"{key}: the family {family} {verb} it")
-    if family in ("rollout", "memory-rollout"):
-        _check_rollout(manifest)
-    if family == "feedback-ode":
-        _check_feedback(manifest)
-    if family == "iterative-solver":
-        _check_iteration(manifest)
-
-
-def _check_rollout(manifest: "Manifest") -> None:
-    assert manifest.stepping is not None
-    inputs = {spec.name: spec for spec in manifest.inputs}
-    carried = [spec for spec in manifest.outputs if spec.name in inputs]
-    if not carried:
-        raise ManifestError("outputs: one must have the name of an input, whose next value it is")
-    for spec in carried:
-        if manifest.frame_axes(inputs[spec.name]) != spec.axes:
-            raise ManifestError(f"outputs: {spec.name} has other axes than the input")
-    if bool(manifest.stepping.states) != (manifest.family == "memory-rollout"):
-        raise ManifestError(f"stepping.states: not those of the family {manifest.family}")
-
-
-def _check_feedback(manifest: "Manifest") -> None:
-    if len(manifest.inputs) != 1 or len(manifest.outputs) != 1:
-        raise ManifestError("inputs, outputs: the family feedback-ode has one of each")
-    [taken], [returned] = manifest.inputs, manifest.outputs
-    kinds = [manifest.axes[axis].kind for axis in taken.axes]
-    if kinds != ["points", "channel"] or taken.axes[1:] != returned.axes:
-        raise ManifestError("inputs: need the axes (measurement, state), outputs (state)")
-
-
-def _check_iteration(manifest: "Manifest") -> None:
-    iteration = manifest.iteration
-    assert iteration is not None
-    inputs = {spec.name: spec for spec in manifest.inputs}
-    if iteration.right_hand_side not in inputs:
-        raise ManifestError("iteration.right_hand_side: must be an input")
-    if len(manifest.outputs) != 1:
-        raise ManifestError("outputs: the family iterative-solver has one")
-    if inputs[iteration.right_hand_side].axes != manifest.outputs[0].axes:
-        raise ManifestError("outputs: needs the axes of the right-hand side")
-    if not 0 < iteration.smallest_tolerance <= iteration.tolerance < 1:
-        raise ManifestError("iteration: needs 0 < smallest_tolerance <= tolerance < 1")
-    if iteration.max_iterations < 1:
-        raise ManifestError("iteration.max_iterations: must be at least 1")
-
-
-def _check_times(manifest: "Manifest") -> None:
-    stepping = manifest.stepping
-    if stepping is None:
-        return
-    if not stepping.dt > 0 or stepping.max_steps < 1:
-        raise ManifestError("stepping: needs dt > 0 and max_steps >= 1")
-    if not manifest.t:
-        raise ManifestError("t: needs the times that are answered when the caller names none")
-    for time in manifest.t:
-        steps = time / stepping.dt
-        off_grid = abs(steps - round(steps)) > _SAME_TIME
-        if off_grid or not 1 <= round(steps) <= stepping.max_steps:
-            raise ManifestError(f"t: {time:g} is not a step, 1 to {stepping.max_steps}")
-
-
-def _check_postprocess(postprocess: Postprocess, manifest: "Manifest") -> None:
-    key = f"postprocess.{postprocess.kind}"
-    outputs = {spec.name: spec for spec in manifest.outputs}
-    if postprocess.output not in outputs:
-        raise ManifestError(f"{key}.output: {postprocess.output!r} is not an output")
-    if postprocess.deviation is not None and postprocess.deviation not in outputs:
-        raise ManifestError(f"{key}.deviation: {postprocess.deviation!r} is not an output")
-    if postprocess.kind == "ensemble" and not postprocess.deviation:
-        raise ManifestError(f"{key}.deviation: name the output that gets it")
-    grid = [axis for axis in outputs[postprocess.output].axes if axis in manifest.grid_axes]
-    if postprocess.kind != "ensemble" and not grid:
-        raise ManifestError(f"{key}.output: {postprocess.output!r} has no grid axis")
-    if postprocess.kind == "conserve" and len(grid) < len(outputs[postprocess.output].axes):
-        raise ManifestError(f"{key}.output: {postprocess.output!r} must have grid axes alone")
-    _check_nodes(postprocess, grid, manifest)
-    if postprocess.integral_of is not None:
-        _check_integral(postprocess, grid, manifest)
-
-
-def _check_nodes(postprocess: Postprocess, grid: list[str], manifest: "Manifest") -> None:
-    if postprocess.kind not in ("dirichlet", "periodic"):
-        return
-    for name in grid:
-        if manifest.axes[name].convention != "nodes":
-            raise ManifestError(
-                f"postprocess.{postprocess.kind}: the ends of axis {name} are no grid values"
-            )
-
-
-def _check_integral(postprocess: Postprocess, grid: list[str], manifest: "Manifest") -> None:
-    inputs = {spec.name: manifest.frame_axes(spec) for spec in manifest.inputs}
-    axes = inputs.get(postprocess.integral_of or "")
-    if axes is None or [axis for axis in axes if axis in manifest.grid_axes] != grid:
-        raise ManifestError(
-            f"postprocess.conserve.integral_of: {postprocess.integral_of!r} is not an input on the "
-            f"grid of {postprocess.output}"
-        )
+def _check_errors(resolution: ValidatedResolution) -> None:
+    if (resolution.error is None) != (resolution.worst_error is None):
+        raise ManifestError("resolutions: error and worst_error are both known or both null")
+    if len(resolution.t) != len(resolution.error_at_t):
+        raise ManifestError("resolutions: needs as many error_at_t as t")
+    if list(resolution.t) != sorted(set(resolution.t)):
+        raise ManifestError("resolutions: t must ascend")
 
 
 def _check_files(manifest: "Manifest") -> None:

@@ -13,8 +13,8 @@ from typing import Literal
 
 from ._decode import DecodeError, decode
 from ._manifest_checks import FORMAT_VERSION as FORMAT_VERSION
-from ._manifest_checks import ManifestError as ManifestError
 from ._manifest_checks import check
+from ._manifest_error import ManifestError as ManifestError
 from ._manifest_parts import Axis as Axis
 from ._manifest_parts import Baseline as Baseline
 from ._manifest_parts import Checks as Checks
@@ -129,7 +129,7 @@ class Manifest:
         """
         try:
             return decode(cls, _parse(document), strict=strict)
-        except (DecodeError, RecursionError) as error:
+        except (DecodeError, OverflowError, RecursionError) as error:
             raise ManifestError(str(error)) from error
 
     def to_json(self) -> str:

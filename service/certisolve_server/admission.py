@@ -92,20 +92,25 @@ def context(admitted: Admitted, manifest: Manifest, *, diagnostics: bool) -> Sol
         t=admitted.t,
         sizes=admitted.sizes,
         resampled_from=sent if admitted.resampled else None,
-        expected_error=None if unmeasured else horizon.error(admitted.resolution, admitted.t),
+        expected_error=None if unmeasured else _error(admitted, manifest),
         diagnostics=diagnostics,
         out_of_range=tuple(reason for reason, holds in reasons.items() if holds),
     )
 
 
 def answer_bytes(admitted: Admitted, manifest: Manifest) -> int:
-    """Size of the fields that a request asks for, on the grid on which the program runs."""
-    sizes = {**admitted.sizes, **admitted.resolution.sizes}
-    sizes |= {name: axis.size for name, axis in manifest.axes.items() if axis.size is not None}
+    """Size of the fields that a request asks for, on its grid or the program's: the larger one."""
+    channels = {name: axis.size for name, axis in manifest.axes.items() if axis.size is not None}
     num_frames = len(admitted.steps) or 1
-    return num_frames * sum(
-        wire.DTYPES[spec.dtype].itemsize * math.prod(sizes.get(axis, 1) for axis in spec.axes)
-        for spec in manifest.outputs
+    return num_frames * max(
+        sum(
+            wire.DTYPES[spec.dtype].itemsize * math.prod(sizes.get(axis, 1) for axis in spec.axes)
+            for spec in manifest.outputs
+        )
+        for sizes in (
+            {**channels, **admitted.sizes},
+            {**channels, **admitted.sizes, **admitted.resolution.sizes},
+        )
     )
 
 
@@ -253,10 +258,10 @@ def _check_parameter(spec: ParameterSpec, value: float) -> None:
 
 
 def _check_times(t: tuple[float, ...] | None, manifest: Manifest) -> tuple[float, ...]:
+    if manifest.stepping is not None:
+        return horizon.check(manifest.t if t is None else t, manifest)
     if t is None:
         return manifest.t
-    if manifest.stepping is not None:
-        return horizon.check(t, manifest)
     for index, time in enumerate(t):
         if time not in manifest.t:
             known = ", ".join(f"{value:g}" for value in manifest.t)
@@ -287,6 +292,12 @@ def _is_loose(tolerance: float | None, manifest: Manifest) -> bool:
     """Whether the error that was measured is that of a stricter tolerance."""
     iteration = manifest.iteration
     return tolerance is not None and iteration is not None and tolerance > iteration.tolerance
+
+
+def _error(admitted: Admitted, manifest: Manifest) -> float | None:
+    if manifest.stepping is None:
+        return admitted.resolution.error
+    return horizon.error(admitted.resolution, admitted.t, manifest.stepping)
 
 
 def _choose_resolution(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from certisolve.manifest import Manifest, ValidatedResolution
+from certisolve.manifest import Manifest, Stepping, ValidatedResolution
 
 from .errors import InvalidOption, OutOfRange
 
@@ -52,12 +52,13 @@ def exceeded(steps: Sequence[int], manifest: Manifest) -> bool:
     return stepping is not None and max(steps, default=0) > stepping.max_steps
 
 
-def error(resolution: ValidatedResolution, t: Sequence[float]) -> float | None:
-    """Measured error up to the last of `t`: that of the next time at which it was measured."""
-    last = max(t, default=0.0)
-    later = (
-        error
-        for time, error in zip(resolution.t, resolution.error_at_t, strict=True)
-        if time >= last * (1 - _SAME_TIME)
-    )
-    return next(later, resolution.error)
+def error(resolution: ValidatedResolution, t: Sequence[float], stepping: Stepping) -> float | None:
+    """Measured error at the last of `t`: that of the next time at which it was measured.
+
+    None after the last one. The mean over all times where it was not measured by time.
+    """
+    if not resolution.t:
+        return resolution.error
+    last = t[-1] - _SAME_TIME * stepping.dt
+    times = zip(resolution.t, resolution.error_at_t, strict=True)
+    return next((error for time, error in times if time >= last), None)

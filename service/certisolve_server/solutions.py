@@ -1,5 +1,6 @@
 """From a worker's arrays to the caller's solution; pure."""
 
+import math
 from collections.abc import Mapping
 
 from certisolve.manifest import Manifest, TensorSpec
@@ -47,18 +48,25 @@ def _status(outcome: Outcome) -> str:
 
 def _diagnostics(outcome: Outcome) -> Diagnostics:
     context, findings = outcome.context, outcome.findings
-    outside = findings.get("knot_excess", 0.0) > 0
-    nfe = findings.get("nfe")
+    # Of NaN nobody knows that it is inside.
+    outside = not findings.get("knot_excess", 0.0) <= 0
+    nfe = _known(findings, "nfe")
     return Diagnostics(
         out_of_range=(*context.out_of_range, *(("knots",) if outside else ())),
         resampled_from=context.resampled_from,
-        expected_error=context.expected_error,
-        residual=findings.get("residual"),
-        conservation_defect=findings.get("conservation_defect"),
-        knot_excess=findings.get("knot_excess"),
-        noise_gain=findings.get("noise_gain"),
+        expected_error=None if outside or _status(outcome) != "ok" else context.expected_error,
+        residual=_known(findings, "residual"),
+        conservation_defect=_known(findings, "conservation_defect"),
+        knot_excess=_known(findings, "knot_excess"),
+        noise_gain=_known(findings, "noise_gain"),
         nfe=None if nfe is None else round(nfe),
     )
+
+
+def _known(findings: Mapping[str, float], name: str) -> float | None:
+    """A finding; None where it is no number, which JSON could not carry either."""
+    value = findings.get(name, math.nan)
+    return value if math.isfinite(value) else None
 
 
 def _coords(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Array]:

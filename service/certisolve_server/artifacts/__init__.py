@@ -1,5 +1,6 @@
 """Artifacts on disk: found, checked against their digests, and safe to load."""
 
+from .aten_operators import is_aten_operator as is_aten_operator
 from .pt2_guard import UnsafeProgram as UnsafeProgram
 from .pt2_guard import check_pt2 as check_pt2
 from .repository import ArtifactError as ArtifactError
@@ -16,6 +17,7 @@ __all__ = [
     "UnsafeProgram",
     "check_pt2",
     "golden_cases",
+    "is_aten_operator",
     "read_artifact",
     "scan",
 ]

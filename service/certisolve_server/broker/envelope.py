@@ -168,19 +168,27 @@ def _read_arrays(kinds: Sequence[tuple[str, list[int]]], data: memoryview) -> tu
 
 
 def _context_to_json(context: SolveContext) -> dict[str, Any]:
-    return {
+    values = {
         "t": context.t,
         "sizes": dict(context.sizes),
         "resampled_from": context.resampled_from and dict(context.resampled_from),
         "expected_error": context.expected_error,
         "diagnostics": context.diagnostics,
-        "out_of_range": context.out_of_range,
     }
+    if context.out_of_range == _out_of_range_before(context.resampled_from):
+        return values  # which release 0.2 reads, too
+    return values | {"out_of_range": context.out_of_range}
 
 
 def _context_from_json(values: dict[str, Any]) -> SolveContext:
-    out_of_range = tuple(values.get("out_of_range", ()))
+    before = _out_of_range_before(values["resampled_from"])
+    out_of_range = tuple(values.get("out_of_range", before))
     return SolveContext(**{**values, "t": tuple(values["t"]), "out_of_range": out_of_range})
+
+
+def _out_of_range_before(resampled_from: Mapping[str, int] | None) -> tuple[str, ...]:
+    """What release 0.2 said by `resampled_from` alone."""
+    return () if resampled_from is None else ("resolution",)
 
 
 def _work_from_json(values: Mapping[str, Any]) -> Work:

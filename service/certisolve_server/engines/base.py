@@ -4,6 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,23 +15,23 @@ from torch import Tensor
 from certisolve_server.jobs import Artifact, Work
 
 from .device import AbstractDevice, Fetch
-from .program import AbstractProgram
-
-Frames = Sequence[Sequence[int]]
+from .program import AbstractProgram, ProgramError
 
 
 class Step(NamedTuple):
     """What a batch came to.
 
     Attributes:
-        outputs: per output of the manifest, an array of shape (batch_size, ...).
+        outputs: per output of the manifest, an array of shape (batch_size, ...), or of shape
+            (frame, ...) where there are `num_frames`.
         findings: about the answers, an array of shape (batch_size,) by name.
         finite: per request, whether every element of every output is finite.
         batch_size: requests in the pass.
         padded_size: rows in the pass.
         batch_ms: assembling the batch.
         compute_ms: the forward pass and the way back.
-        frames: per request, which entries of the second axis are its answer; None for all.
+        num_frames: per request, how many frames are its answer; those of one request follow those
+            of the other. None where an answer has none.
     """
 
     outputs: list[NDArray[Any]]
@@ -40,11 +41,11 @@ class Step(NamedTuple):
     padded_size: int
     batch_ms: float
     compute_ms: float
-    frames: Frames | None = None
+    num_frames: Sequence[int] | None = None
 
     def row(self, row: int) -> tuple[NDArray[Any], ...]:
         """The outputs of one request."""
-        return tuple(_row(output, row, self.frames) for output in self.outputs)
+        return _row(self.outputs, self.num_frames, row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,16 @@ class Answer:
     """What a family makes of a batch, on the device.
 
     Attributes:
-        outputs: per output of the manifest, a tensor with a batch dimension.
+        outputs: per output of the manifest, a tensor of shape (batch, ...), or of shape (frame,
+            ...) where there are `num_frames`.
         findings: about the answers, a tensor of shape (batch,) by name.
-        frames: per request, which entries of the second axis are its answer; None for all.
+        num_frames: per row, how many frames are its answer; those of one row follow those of the
+            other. None where an answer has none.
     """
 
     outputs: Sequence[Tensor]
     findings: dict[str, Tensor] = field(default_factory=dict)
-    frames: Frames | None = None
+    num_frames: Sequence[int] | None = None
 
 
 class Launch(NamedTuple):
@@ -67,7 +70,7 @@ class Launch(NamedTuple):
 
     fetch: Fetch
     findings: Sequence[str]
-    frames: Frames | None
+    num_frames: Sequence[int] | None
     batch_size: int
     padded_size: int
     started_at: float
@@ -75,19 +78,22 @@ class Launch(NamedTuple):
 
     def wait(self) -> Step:
         """Block until the batch is back; may be called from any thread, once."""
-        # Without the rows that padding added.
-        arrays = [array[: self.batch_size] for array in self.fetch()]
+        arrays = self.fetch()
         num_outputs = len(arrays) - len(self.findings)
-        outputs, found = arrays[:num_outputs], arrays[num_outputs:]
+        # Without the rows that padding added, which stand last.
+        own = None if self.num_frames is None else self.num_frames[: self.batch_size]
+        num_entries = self.batch_size if own is None else sum(own)
+        outputs = [array[:num_entries] for array in arrays[:num_outputs]]
+        found = [array[: self.batch_size] for array in arrays[num_outputs:]]
         return Step(
             outputs,
             dict(zip(self.findings, found, strict=True)),
-            _finite(outputs, self.frames, self.batch_size),
+            _finite(outputs, own, self.batch_size),
             self.batch_size,
             self.padded_size,
             batch_ms=1e3 * (self.staged_at - self.started_at),
             compute_ms=1e3 * (time.perf_counter() - self.staged_at),
-            frames=self.frames,
+            num_frames=own,
         )
 
 
@@ -141,7 +147,7 @@ class AbstractEngine(ABC):
             findings = answer.findings | self._checked(inputs, asked, answer)
             fetch = self.device.fetch([*answer.outputs, *findings.values()])
         return Launch(
-            fetch, list(findings), answer.frames, batch_size, padded_size, started_at, staged_at
+            fetch, list(findings), answer.num_frames, batch_size, padded_size, started_at, staged_at
         )
 
     def _checked(
@@ -154,6 +160,8 @@ class AbstractEngine(ABC):
         for rows, outputs in _alike(answer):
             taken = [tensor[rows] for tensor in inputs]
             for values, result in zip(found, self._checks(*taken, *outputs), strict=True):
+                if result.shape != values[rows].shape:  # would be broadcast
+                    raise ProgramError(f"a check of {len(values[rows])} rows: {result.shape}")
                 values[rows] = result.to(values)
         named = dict(zip(checks.names, found, strict=True))
         # What a post-processor has mended is worth knowing, though the answer now obeys.
@@ -161,15 +169,22 @@ class AbstractEngine(ABC):
 
 
 def _alike(answer: Answer) -> list[tuple[list[int] | slice, list[Tensor]]]:
-    """Rows that want the same frames, and their outputs: a check may look at all frames at once."""
-    if answer.frames is None:
+    """Rows with as many frames, and their outputs: a check may look at all frames at once."""
+    if answer.num_frames is None:
         return [(slice(None), list(answer.outputs))]
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for row, frames in enumerate(answer.frames):
-        groups.setdefault(tuple(frames), []).append(row)
+    starts = [0, *accumulate(answer.num_frames)]
+    groups: dict[int, list[int]] = {}
+    for row, num_frames in enumerate(answer.num_frames):
+        groups.setdefault(num_frames, []).append(row)
     return [
-        (rows, [output[rows][:, list(frames)] for output in answer.outputs])
-        for frames, rows in groups.items()
+        (
+            rows,
+            [
+                torch.stack([o[starts[row] : starts[row + 1]] for row in rows])
+                for o in answer.outputs
+            ],
+        )
+        for rows in groups.values()
     ]
 
 
@@ -177,18 +192,21 @@ def _larger(before: Tensor | None, after: Tensor) -> Tensor:
     return after if before is None else torch.maximum(before.to(after), after)
 
 
-def _row(output: NDArray[Any], row: int, frames: Frames | None) -> NDArray[Any]:
-    if frames is None or len(frames[row]) == output.shape[1]:
-        return np.asarray(output[row])
-    return np.asarray(output[row, list(frames[row])])
+def _row(
+    outputs: Sequence[NDArray[Any]], num_frames: Sequence[int] | None, row: int
+) -> tuple[NDArray[Any], ...]:
+    if num_frames is None:
+        return tuple(np.asarray(output[row]) for output in outputs)
+    start = sum(num_frames[:row])
+    return tuple(output[start : start + num_frames[row]] for output in outputs)
 
 
-def _finite(outputs: list[NDArray[Any]], frames: Frames | None, batch_size: int) -> list[bool]:
-    if frames is not None:
-        return [
-            all(bool(np.isfinite(_row(output, row, frames)).all()) for output in outputs)
-            for row in range(batch_size)
-        ]
-    rows = [np.isfinite(output).all(axis=tuple(range(1, output.ndim))) for output in outputs]
-    finite: list[bool] = np.logical_and.reduce(rows).tolist()
+def _finite(
+    outputs: Sequence[NDArray[Any]], num_frames: Sequence[int] | None, batch_size: int
+) -> list[bool]:
+    if num_frames is not None:
+        rows = (_row(outputs, num_frames, row) for row in range(batch_size))
+        return [all(bool(np.isfinite(field).all()) for field in row) for row in rows]
+    columns = [np.isfinite(o).all(axis=tuple(range(1, o.ndim))) for o in outputs]
+    finite: list[bool] = np.logical_and.reduce(columns).tolist()
     return finite

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from certisolve import wire
 from certisolve_server.artifacts import ArtifactError, GoldenCase, golden_cases
 from certisolve_server.jobs import Artifact, Work
 
@@ -94,6 +95,8 @@ def _check_golden(engine: AbstractEngine, case: GoldenCase) -> None:
         expected = case.outputs.get(spec.name)
         if expected is None or expected.shape != actual.shape:
             raise ProgramError(f"{_where(engine, case)}: {spec.name} has shape {actual.shape}")
+        if actual.dtype != wire.DTYPES[spec.dtype]:
+            raise ProgramError(f"{_where(engine, case)}: {spec.name} is {actual.dtype}")
         error = _rel_l2(actual, expected)
         if not error <= manifest.golden_tolerance:
             raise ProgramError(
@@ -107,7 +110,9 @@ def _launch(
 ) -> list[NDArray[Any]]:
     work = [_work(engine, case)] * len(columns[0])
     try:
-        return engine.launch(columns, work).wait().outputs
+        step = engine.launch(columns, work).wait()
+        rows = [step.row(row) for row in range(step.batch_size)]
+        return [np.stack(column) for column in zip(*rows, strict=True)]
     except Exception as error:
         raise ProgramError(f"{_where(engine, case)}: the program failed: {error}") from error
 

@@ -35,7 +35,9 @@ class OnnxProgram(AbstractProgram):
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         binding = self._session.io_binding()
-        for name, tensor in zip(self._inputs, inputs, strict=True):
+        # Kept until the run: onnxruntime is told addresses alone, of elements without gaps.
+        taken = [tensor.contiguous() for tensor in inputs]
+        for name, tensor in zip(self._inputs, taken, strict=True):
             element = np.dtype(str(tensor.dtype).removeprefix("torch."))
             place = _place(tensor.device)
             binding.bind_input(name, *place, element, tuple(tensor.shape), tensor.data_ptr())

@@ -39,14 +39,15 @@ class FeedbackOdeEngine(AbstractEngine):
     def solve(self, inputs: Sequence[Tensor], work: Sequence[Work]) -> Answer:
         measurements = inputs[0]
         num_layers = max(each.steps[-1] for each in work)
+        rows = [row for row, each in enumerate(work) for _ in each.steps]
+        layers = [step - 1 for each in work for step in each.steps]
         forecast = self._forecast(measurements, num_layers)
         last = torch.tensor([each.steps[-1] for each in work], dtype=torch.float64)
         findings = {
             "nfe": last * measurements.shape[1] + last - 1,
             "noise_gain": torch.tensor([self._noise_gain(each.steps[-1]) for each in work]),
         }
-        frames = [[step - 1 for step in each.steps] for each in work]
-        return Answer([forecast], findings, frames)
+        return Answer([forecast[rows, layers]], findings, [len(each.steps) for each in work])
 
     def _forecast(self, measurements: Tensor, num_layers: int) -> Tensor:
         """States 1 to N steps after the last measurement, of shape (batch, N, state)."""

@@ -11,6 +11,7 @@ from certisolve_server.engines.program import Programs
 from certisolve_server.jobs import Artifact, Work
 
 from .network import Network, Returned
+from .wanted_frames import WantedFrames
 
 
 class RolloutEngine(AbstractEngine):
@@ -39,21 +40,18 @@ class RolloutEngine(AbstractEngine):
 
     def solve(self, inputs: Sequence[Tensor], work: Sequence[Work]) -> Answer:
         fields, rest = list(inputs[: self._num_inputs]), inputs[self._num_inputs :]
-        wanted = sorted({step for each in work for step in each.steps})
+        wanted = WantedFrames([each.steps for each in work], fields[0].device)
         frame, returned = self._after_history(fields, rest)
-        kept: list[Sequence[Tensor]] = []
         findings: list[Mapping[str, Tensor]] = []
-        for step in range(1, wanted[-1] + 1):
+        for step in range(1, max(each.steps[-1] for each in work) + 1):
             if step > 1:
                 frame = self._next_frame(frame, returned)
                 returned = self._network(frame, returned.states, rest)
             findings.append(returned.findings)
-            if step in wanted:
-                kept.append(returned.outputs)
-        outputs = [torch.stack(column, dim=1) for column in zip(*kept, strict=True)]
-        frames = [[wanted.index(step) for step in each.steps] for each in work]
-        last = torch.tensor([each.steps[-1] for each in work], device=outputs[0].device)
-        return Answer(outputs, _worst(findings, last) | _evaluations(fields, last, self), frames)
+            wanted.take(step, returned.outputs)
+        last = torch.tensor([each.steps[-1] for each in work], device=fields[0].device)
+        found = _worst(findings, last) | _evaluations(fields, last, self)
+        return Answer(wanted.outputs, found, wanted.num_frames)
 
     @property
     def histories(self) -> Sequence[int]:

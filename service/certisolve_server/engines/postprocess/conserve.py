@@ -28,16 +28,20 @@ class Conserve(AbstractPostprocess):
         prediction = field.double().flatten(1)
         variance = self._variance(outputs, prediction)
         spread = variance * weights
-        excess = prediction @ weights - self._integral(inputs, weights, len(field))
+        integral = self._integral(inputs, weights, len(field))
+        excess = prediction @ weights - integral
         total = (spread @ weights).clamp_min(_TINY).unsqueeze(1)
         moved = prediction - spread / total * excess.unsqueeze(1)
         fields = outputs.fields | {self.spec.output: moved.view_as(field).to(field.dtype)}
         if self.spec.deviation is not None:
             left = (variance - spread**2 / total).clamp_min(0.0).sqrt()
             fields[self.spec.deviation] = left.view_as(field).to(field.dtype)
-        scale = prediction.abs() @ weights
+        scale = torch.maximum(prediction.abs() @ weights, integral.abs())
         defect = excess.abs() / scale.clamp_min(_TINY)
-        return Outputs(fields, outputs.findings | {"conservation_defect": defect})
+        others = outputs.findings.get("conservation_defect", defect)
+        return Outputs(
+            fields, outputs.findings | {"conservation_defect": torch.maximum(defect, others)}
+        )
 
     def _variance(self, outputs: Outputs, prediction: Tensor) -> Tensor:
         if self.spec.deviation is None:
