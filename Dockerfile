@@ -13,6 +13,7 @@ WORKDIR /src
 COPY LICENSE README.md constraints.txt pyproject.toml ./
 COPY client client
 COPY service service
+COPY models/certisolve_export models/certisolve_export
 COPY models/certisolve_zoo models/certisolve_zoo
 RUN pip install --no-cache-dir -c constraints.txt ./client '.[otel]'
 

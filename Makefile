@@ -6,7 +6,7 @@ EXTRA  ?= cpu
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 MODEL  ?=
 
-ZOO    := $(shell find models/certisolve_zoo -name '*.py')
+ZOO    := $(shell find models/certisolve_export models/certisolve_zoo -name '*.py')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve up up-local down models train baselines test test-slow check format proto bench clean

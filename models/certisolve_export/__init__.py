@@ -3,6 +3,7 @@
 Knows neither the server nor the zoo, which exports its models with the same functions.
 """
 
+from .building import build_module as build_module
 from .errors import BuildError as BuildError
 from .errors import ComplexInOnnx as ComplexInOnnx
 from .errors import DataDependentControlFlow as DataDependentControlFlow
@@ -16,6 +17,7 @@ from .errors import MutatedState as MutatedState
 from .errors import NotDeterministic as NotDeterministic
 from .errors import NotFinite as NotFinite
 from .errors import NotMeasured as NotMeasured
+from .errors import NotServed as NotServed
 from .errors import NotTraceable as NotTraceable
 from .errors import PickledPayload as PickledPayload
 from .errors import ProgramTooLarge as ProgramTooLarge
@@ -50,6 +52,7 @@ __all__ = [
     "NotDeterministic",
     "NotFinite",
     "NotMeasured",
+    "NotServed",
     "NotTraceable",
     "PickledPayload",
     "ProgramTooLarge",
@@ -64,6 +67,7 @@ __all__ = [
     "UnsupportedDtype",
     "WrongOutputs",
     "WrongShape",
+    "build_module",
     "export",
     "read_samples",
     "symbolic_sizes",

@@ -30,7 +30,8 @@ class ExportError(Exception):
     ├── UnreadableProgram      an ONNX file that onnxruntime does not load
     ├── GoldenMismatch         the program computes something else than the module
     ├── PickledPayload         a weight that can only be stored as a pickle
-    └── ProgramTooLarge        more than servers read
+    ├── ProgramTooLarge        more than servers read
+    └── NotServed              a server does not load the artifact
     ```
 
     Attributes:
@@ -142,3 +143,7 @@ class PickledPayload(ExportError):
 
 class ProgramTooLarge(ExportError):
     """A program file larger than servers read."""
+
+
+class NotServed(ExportError):
+    """A server does not load the artifact; its own words say why."""

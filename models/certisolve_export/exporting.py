@@ -1,7 +1,7 @@
 """From a model and a draft of its manifest to an artifact that servers accept."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -173,7 +173,7 @@ def _finished(
     cases: Sequence[Sequence[Tensor]],
     reference: Sequence[Samples],
 ) -> Manifest:
-    """The manifest with what was measured; the golden tensors are written on the way."""
+    """The manifest with what was measured; golden tensors and an example are written before."""
     names = [spec.name for spec in draft.inputs] + [s.name for s in passed_parameters(draft)]
     kept = min(layout.GOLDEN_BATCH, draft.max_batch_size)
     golden: dict[str, Tensor] = {}
@@ -187,6 +187,7 @@ def _finished(
             advances=draft.stepping is not None,
         )
     layout.save_golden(folder, golden)
+    _save_example(folder, draft, dict(zip(names, cases[0], strict=True)))
     worst = batch_deviation(
         lambda inputs: answer(program, draft, inputs), cases, _batch_sizes(draft)[1:]
     )
@@ -196,3 +197,12 @@ def _finished(
         batch_tolerance=layout.batch_tolerance(worst),
         files=layout.digests(folder),
     )
+
+
+def _save_example(folder: Path, draft: Manifest, taken: Mapping[str, Tensor]) -> None:
+    fields = {spec.name: taken[spec.name][0] for spec in draft.inputs}
+    scalars = {
+        spec.name: float(taken[spec.name][0]) if spec.program_input else spec.default
+        for spec in draft.parameters
+    }
+    layout.save_example(folder, fields, scalars)

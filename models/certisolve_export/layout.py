@@ -3,25 +3,32 @@
 `<out>/<model>/<version>/` holds `manifest.json`, the programs it names, and `golden.safetensors`.
 """
 
+import base64
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
 
+from certisolve import wire
 from certisolve.manifest import Manifest, TensorSpec
 
 GOLDEN_FILE, MANIFEST_FILE = "golden.safetensors", "manifest.json"
+EXAMPLE_FILE = "example.json"
 GOLDEN_BATCH = 2
 #: Chaos would amplify roundings: the first frames pin a program down that advances in time.
 GOLDEN_FRAMES = 3
 # Other processors and runtimes sum in another order: a factor over what is measured here, and a
 # floor of some ten roundings of float32.
 _BATCH_SAFETY, _BATCH_FLOOR = 10.0, 1e-6
+#: Numbers of a tensor that are written out in an example; more go as base64.
+_MAX_LISTED = 1 << 14
 
 
 @contextlib.contextmanager
@@ -84,6 +91,29 @@ def save_golden(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     mask = os.umask(0)
     os.umask(mask)
     path.chmod(0o666 & ~mask)
+
+
+def save_example(
+    folder: Path, inputs: Mapping[str, Tensor], parameters: Mapping[str, float]
+) -> None:
+    """Write a request that the model answers, as JSON to be posted.
+
+    Args:
+        folder: of the artifact.
+        inputs: of one request, by name.
+        parameters: of it, by name.
+    """
+    request = {"inputs": {name: _json(tensor) for name, tensor in inputs.items()}}
+    document = json.dumps({**request, "parameters": dict(parameters)})
+    (folder / EXAMPLE_FILE).write_text(document + "\n", encoding="utf-8")
+
+
+def _json(tensor: Tensor) -> Any:
+    if tensor.numel() <= _MAX_LISTED:
+        return tensor.tolist()
+    array = tensor.contiguous().numpy()
+    data = base64.b64encode(wire.to_bytes(array)).decode()
+    return {"shape": list(array.shape), "dtype": wire.dtype_name(array), "data": data}
 
 
 def batch_tolerance(deviation: float) -> float:
