@@ -33,10 +33,11 @@ class VectorField(nn.Module):
         super().__init__()
         widths = (num_states, *hidden, num_states)
         self.smooth = smooth
-        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(widths))
+        layers = [nn.Linear(*pair) for pair in itertools.pairwise(widths)]
         if sizes is not None:
             with torch.no_grad():
-                self.layers[0].weight /= torch.tensor(sizes)
+                layers[0].weight /= torch.tensor(sizes)
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
         """The time derivative at x."""

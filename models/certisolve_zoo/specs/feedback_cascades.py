@@ -26,8 +26,8 @@ DECAY = 0.02
 T = tuple(round(DT * (layer + 1), 2) for layer in range(NUM_LAYERS))
 ERROR_TIMES = (0.1, 0.5)
 STEPPING = Stepping(dt=DT, max_steps=NUM_LAYERS)
-# Rows of one call of the network: the waves of 80 requests.
-MAX_BATCH_SIZE = 4096
+# Requests; a call of the network holds up to 50 layers of each.
+MAX_BATCH_SIZE = 256
 NUM_UNSEEN = 256
 STEPS_PER_EPOCH = 25
 
@@ -135,6 +135,6 @@ def _fit_linear(correction: NeuralFeedback, slope: float, num_states: int) -> No
         error = 2 * torch.rand(256, 1) * torch.randn(256, num_states)
         optimizer.zero_grad()
         loss = (correction(error) - slope * error).square().mean()
-        loss.backward()  # type: ignore[no-untyped-call]  # unannotated in torch
+        loss.backward()
         optimizer.step()
         schedule.step()
