@@ -83,7 +83,7 @@ def test_an_affine_map_continues_a_linear_system_exactly():
 @pytest.mark.parametrize(
     ("module", "solvers", "state"),
     [
-        (spiral_feedback, spiral_observers.SOLVERS, slice(None)),
+        (spiral_feedback, spiral_observers.solvers(), slice(None)),
         (projectile_feedback, projectile_observers.SOLVERS, slice(3)),
     ],
     ids=["spiral", "projectile"],

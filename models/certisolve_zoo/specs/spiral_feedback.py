@@ -18,7 +18,7 @@ from certisolve_zoo.training import TrainingRun, fit
 
 from . import feedback_cascades as cascades
 from .feedback_cascades import DECAY, DT, NUM_LAYERS
-from .spiral_observers import SOLVERS
+from .spiral_observers import solvers
 
 GAIN = 20.0
 HALF_WIDTH = 20.0  # of the square in which the field is learned
@@ -167,5 +167,5 @@ SPEC = ModelSpec(
     unseen=unseen,
     examples=examples,
     predict=cascades.predict,
-    solvers=SOLVERS,
+    solvers=solvers(),
 )

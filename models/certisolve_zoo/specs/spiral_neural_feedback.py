@@ -16,6 +16,7 @@ from certisolve_zoo.training import TrainingRun
 from . import feedback_cascades as cascades
 from . import spiral_feedback
 from .feedback_cascades import DT, NUM_LAYERS
+from .spiral_observers import solvers
 
 START_GAIN = 10.0
 NUM_EPOCHS = 14
@@ -92,7 +93,6 @@ SPEC = replace(
         "a proven bound of the correction's slope, from the norms of its weights; the largest "
         f"slope found by sampling is {LARGEST_SLOPE:.1f}."
     ),
-    feedback=cascades.feedback,
     seed=0,
     data=(
         f"the states of `spiral-feedback` for the field; for the feedback windows of "
@@ -111,4 +111,5 @@ SPEC = replace(
     train=train,
     unseen=unseen,
     examples=examples,
+    solvers=solvers(NOISE),
 )
