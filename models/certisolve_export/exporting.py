@@ -12,7 +12,7 @@ from torch.export import Dim
 from certisolve.manifest import Manifest
 
 from . import layout
-from .answers import Program, answer, program_arguments, program_axes
+from .answers import Program, answer, golden_answer, program_arguments, program_axes
 from .draft import PROGRAM_FILES, Draft, Format, passed_parameters, read_draft
 from .errors import GoldenMismatch
 from .measurement import BATCH_SIZES, batch_deviation, deviation
@@ -182,7 +182,7 @@ def _finished(
         golden |= layout.golden_tensors(
             layout.golden_case(resolution.sizes),
             dict(zip(names, few, strict=True)),
-            answer(program, draft, few),
+            golden_answer(program, draft, few),
             draft.outputs,
             advances=draft.stepping is not None,
         )

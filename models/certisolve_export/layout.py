@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -74,13 +75,17 @@ def golden_tensors(
         advances: whether outputs have an axis of times after that of the batch.
     """
     tensors = {
-        f"{case}/inputs/{name}": tensor[:GOLDEN_BATCH].contiguous()
-        for name, tensor in inputs.items()
+        f"{case}/inputs/{name}": _own(tensor[:GOLDEN_BATCH]) for name, tensor in inputs.items()
     }
     for spec, output in zip(specs, outputs, strict=True):
         kept = output[:GOLDEN_BATCH, :GOLDEN_FRAMES] if advances else output[:GOLDEN_BATCH]
-        tensors[f"{case}/outputs/{spec.name}"] = kept.contiguous()
+        tensors[f"{case}/outputs/{spec.name}"] = _own(kept)
     return tensors
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """A copy: an output may share memory with its input, or with more samples."""
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def save_golden(folder: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -61,8 +61,8 @@ def _size_error(names: Mapping[str, str]) -> SpecialisedDimension:
     if BATCH in names:
         return SpecialisedBatch(
             names[BATCH],
-            "take the batch size from x.shape[0] wherever it is needed, in a view or a buffer too, "
-            "and loop over operations, not over samples",
+            "take the batch size from x.shape[0] wherever it is needed, never from len(x) or a "
+            "number, and loop over operations, not over samples",
         )
     return SpecialisedGrid(
         "; ".join(names.values()),

@@ -21,7 +21,6 @@ from .symbolic import symbolic_sizes
 _SOURCE_TRACES = ("stack_trace", "nn_module_stack", "torch_fn", "source_fn_stack")
 _GUARDS_LOGGER = "torch.fx.experimental.symbolic_shapes"
 _SYMBOL = re.compile(r"create_symbol (\w+) = \S+ for (\S+)")
-_RAISED_AT = re.compile(r'File "([^"]+)", line (\d+), in \w+\n\s*(.*)')
 
 
 def trace(
@@ -47,7 +46,7 @@ def trace(
         with _quiet():
             program = _export(module, inputs, axes, sizes)
     except GuardOnDataDependentSymNode as error:
-        raise _data_dependent(str(error)) from error
+        raise _data_dependent(error) from error
     except Exception as error:
         guards = _guards(module, inputs, axes, sizes)
         raise _explained(error, guards, _named_axes(module, axes)) from error
@@ -120,11 +119,9 @@ def _explained(
     )
 
 
-def _data_dependent(text: str) -> ExportError:
-    found = _RAISED_AT.findall(text)
-    where = f" at {found[-1][0]}:{found[-1][1]}: `{found[-1][2]}`" if found else ""
+def _data_dependent(error: Exception) -> DataDependentControlFlow:
     return DataDependentControlFlow(
-        f"Python needs the value of a tensor{where}, which a graph does not know",
+        f"Python needs the value of a tensor{raised_at(error)}, which a graph does not know",
         "choose with torch.where instead of if, and use no int(), float() or .item() of a tensor",
     )
 

@@ -12,6 +12,7 @@ from certisolve.manifest import Manifest, TensorSpec
 from .answers import Program
 from .draft import states
 from .errors import (
+    ExportError,
     MixedBatch,
     ModuleFailed,
     MutatedState,
@@ -164,6 +165,8 @@ def _run(run: Program, arguments: Sequence[Tensor]) -> Sequence[Tensor]:
     try:
         with torch.inference_mode():
             return run(arguments)
+    except ExportError:
+        raise
     except Exception as error:
         line = str(error).strip().partition("\n")[0]
         raise ModuleFailed(
