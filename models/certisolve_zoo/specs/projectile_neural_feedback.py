@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from certisolve_zoo.data import Samples
+from certisolve_zoo.ode.cascade import noise_gain
 from certisolve_zoo.ode.feedback import FeedbackField, NeuralFeedback
 from certisolve_zoo.ode.field import VectorField
 from certisolve_zoo.training import TrainingRun
 
 from . import feedback_cascades as cascades
 from . import projectile_feedback
+from .feedback_cascades import DECAY, DT, NUM_LAYERS
 from .projectile_feedback import HIDDEN, NOISE
 
 START_GAIN = 5.0
@@ -28,6 +30,7 @@ ERROR_WITHOUT_NOISE = 0.064
 LINEAR_VELOCITY_ERROR = 1.10
 NOMINAL_ERROR, LINEAR_NOMINAL_ERROR = 0.099, 0.065  # of throws without spin and wind
 LARGEST_SLOPE = 12.3
+SAMPLED_NOISE_GAIN = noise_gain(LARGEST_SLOPE, NUM_LAYERS, dt=DT, decay=DECAY)
 
 
 def architecture() -> nn.Module:
@@ -76,7 +79,9 @@ SPEC = replace(
         f"field's training is off by {NOMINAL_ERROR:.3f} m (linear {LINEAR_NOMINAL_ERROR:.3f} m). "
         "The rmse of the record is over all six numbers, in m and m/s, and all 50 times. The "
         "eigenvalue of the manifest is a proven bound of the correction's slope, from the norms "
-        f"of its weights; the largest slope found by sampling is {LARGEST_SLOPE:.1f}."
+        "of its weights, and the noise gain of an answer follows from it. The largest slope found "
+        f"by sampling, {LARGEST_SLOPE:.1f}, gives {SAMPLED_NOISE_GAIN:.0f}; that of "
+        f"`projectile-feedback` is {projectile_feedback.NOISE_GAIN:.1f}."
     ),
     data=(
         "the states of `projectile-feedback` for the field; for the feedback windows of "

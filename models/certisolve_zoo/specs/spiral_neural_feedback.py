@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from certisolve_zoo.data import Samples
+from certisolve_zoo.ode.cascade import noise_gain
 from certisolve_zoo.ode.feedback import FeedbackField, NeuralFeedback
 from certisolve_zoo.ode.field import VectorField
 from certisolve_zoo.pdes.spiral import NUM_CASES, solve_spiral, training_case
@@ -15,7 +16,7 @@ from certisolve_zoo.training import TrainingRun
 
 from . import feedback_cascades as cascades
 from . import spiral_feedback
-from .feedback_cascades import DT, NUM_LAYERS
+from .feedback_cascades import DECAY, DT, NUM_LAYERS
 from .spiral_observers import solvers
 
 START_GAIN = 10.0
@@ -33,6 +34,7 @@ ERROR_ON_TRAINING_SPIRALS = 0.78
 LINEAR_ERROR_ON_TRAINING_SPIRALS = 1.37
 UNSETTLED_ERROR = 5.7  # after ten measurements
 LARGEST_SLOPE = 13.0
+SAMPLED_NOISE_GAIN = noise_gain(LARGEST_SLOPE, NUM_LAYERS, dt=DT, decay=DECAY)
 
 
 def architecture() -> nn.Module:
@@ -90,8 +92,10 @@ SPEC = replace(
         f"of training (10: {LINEAR_ERROR_ON_TRAINING_SPIRALS:.2f}, here "
         f"{ERROR_ON_TRAINING_SPIRALS:.2f}). With fewer than 100 measurements the cascade has not "
         f"settled and the error is up to {UNSETTLED_ERROR:.1f}. The eigenvalue of the manifest is "
-        "a proven bound of the correction's slope, from the norms of its weights; the largest "
-        f"slope found by sampling is {LARGEST_SLOPE:.1f}."
+        "a proven bound of the correction's slope, from the norms of its weights, and the noise "
+        f"gain of an answer follows from it. The largest slope found by sampling, "
+        f"{LARGEST_SLOPE:.1f}, gives {SAMPLED_NOISE_GAIN:.0f}; that of `spiral-feedback` is "
+        f"{spiral_feedback.NOISE_GAIN:.0f}."
     ),
     seed=0,
     data=(
