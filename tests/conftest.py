@@ -9,6 +9,7 @@ from blockbuster import blockbuster_ctx
 
 from certisolve.manifest import TensorSpec, ValidatedResolution
 from certisolve_server.bench import LocalServer, local_server
+from family_models import write_family_models
 from helpers import POINTS, Pointwise, field_manifest, parameter, write_artifact
 
 
@@ -39,6 +40,21 @@ def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(small_models: Path) -> Iterator[LocalServer]:
     """A running server of `small_models` that takes bodies up to 1 MiB."""
     with local_server(small_models, ["--max-body-bytes", str(1 << 20)]) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def family_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of one small model per family."""
+    root = tmp_path_factory.mktemp("families")
+    write_family_models(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def family_server(family_models: Path) -> Iterator[LocalServer]:
+    """A running server of `family_models` that takes bodies, and gives answers, up to 64 KiB."""
+    with local_server(family_models, ["--max-body-bytes", str(1 << 16)]) as running:
         yield running
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
+from certisolve import wire
 from certisolve.manifest import (
     Axis,
     Manifest,
@@ -29,11 +30,11 @@ POINTS = Axis(kind="points", minimum=1, maximum=4096)
 class Pointwise(nn.Module):
     """A function of the inputs, without weights."""
 
-    def __init__(self, function: Callable[..., Tensor]) -> None:
+    def __init__(self, function: Callable[..., Tensor | tuple[Tensor, ...]]) -> None:
         super().__init__()
         self._function = function
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         return self._function(*inputs)
 
 
@@ -79,19 +80,42 @@ def parameter(name: str, minimum: float, maximum: float, default: float) -> Para
     )
 
 
-def write_artifact(root: Path, module: nn.Module, manifest: Manifest) -> Path:
-    """Export `module` under `root` as the model that `manifest` describes; its directory."""
+def write_artifact(
+    root: Path,
+    module: nn.Module,
+    manifest: Manifest,
+    *,
+    answer: Callable[..., Tensor | tuple[Tensor, ...]] | None = None,
+    example: Sequence[Tensor] | None = None,
+    others: Mapping[str, tuple[nn.Module, Sequence[Tensor]]] | None = None,
+) -> Path:
+    """Export `module` under `root` as the model that `manifest` describes; its directory.
+
+    Args:
+        root: the repository.
+        module: becomes `program.pt2`.
+        manifest: its files and digests are filled in.
+        answer: from golden inputs to golden outputs; None for the module.
+        example: inputs of the module; None for golden inputs.
+        others: further programs by file, with example inputs.
+    """
     directory = root / manifest.name / manifest.version
     directory.mkdir(parents=True)
     goldens: dict[str, NDArray[Any]] = {}
     for resolution in manifest.resolutions:
         inputs = _golden_inputs(manifest, resolution.sizes)
-        outputs = module(*(torch.from_numpy(array) for array in inputs.values()))
+        returned = (answer or module)(*(torch.from_numpy(array) for array in inputs.values()))
+        outputs = returned if isinstance(returned, tuple) else (returned,)
         case = ",".join(f"{k}={v}" for k, v in resolution.sizes.items()) or "default"
         goldens |= {f"{case}/inputs/{name}": array for name, array in inputs.items()}
-        goldens[f"{case}/outputs/{manifest.outputs[0].name}"] = outputs.detach().numpy()
-    example = _golden_inputs(manifest, manifest.resolutions[0].sizes)
-    export_pt2(directory / "program.pt2", module, tuple(map(torch.from_numpy, example.values())))
+        for spec, output in zip(manifest.outputs, outputs, strict=False):
+            goldens[f"{case}/outputs/{spec.name}"] = output.detach().numpy()
+    golden = _golden_inputs(manifest, manifest.resolutions[0].sizes)
+    export_pt2(
+        directory / "program.pt2", module, example or tuple(map(torch.from_numpy, golden.values()))
+    )
+    for file, (other, taken) in (others or {}).items():
+        export_pt2(directory / file, other, taken)
     save_file(
         {k: np.ascontiguousarray(v) for k, v in goldens.items()}, directory / "golden.safetensors"
     )
@@ -100,8 +124,15 @@ def write_artifact(root: Path, module: nn.Module, manifest: Manifest) -> Path:
 
 
 def export_pt2(path: Path, module: nn.Module, example: Sequence[Tensor]) -> None:
-    """A `.pt2` with every dimension dynamic and no pickled sample inputs."""
-    dynamic = tuple(dict.fromkeys(range(t.dim()), torch.export.Dim.DYNAMIC) for t in example)
+    """A `.pt2` with every dimension dynamic but channels, and no pickled sample inputs.
+
+    Beyond the batch, a size of 2 is a number of channels.
+    """
+    dims = torch.export.Dim
+    dynamic = tuple(
+        {d: dims.STATIC if d and size == 2 else dims.DYNAMIC for d, size in enumerate(t.shape)}
+        for t in example
+    )
     program = torch.export.export(module, tuple(example), dynamic_shapes=(dynamic,))
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
@@ -127,7 +158,7 @@ def _golden_inputs(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, ND
     inputs: dict[str, NDArray[Any]] = {}
     for spec in manifest.inputs:
         shape = [sizes.get(axis) or manifest.axes[axis].size or 4 for axis in spec.axes]
-        inputs[spec.name] = rng.uniform(0.1, 0.9, (2, *shape)).astype(np.float32)
+        inputs[spec.name] = rng.uniform(0.1, 0.9, (2, *shape)).astype(wire.DTYPES[spec.dtype])
     for parameter in manifest.parameters:
         if parameter.program_input:
             inputs[parameter.name] = np.full(2, parameter.default, np.float32)

@@ -165,6 +165,9 @@ def _check_input(
     _check_shape(array, spec, manifest, sizes, field)
     if spec.name in request.untyped:
         array = _cast(array, spec, field)
+    if dtype == np.float64 and array.dtype == np.float32:
+        # Every number of float32 is one of float64; the SDK sends no others.
+        array = array.astype(dtype)
     if array.dtype != dtype:
         raise WrongDtype(f"expected {spec.dtype}, got {wire.dtype_name(array)}", field=field)
     _check_values(array, spec, field)

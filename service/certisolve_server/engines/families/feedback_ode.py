@@ -45,7 +45,9 @@ class FeedbackOdeEngine(AbstractEngine):
         last = torch.tensor([each.steps[-1] for each in work], dtype=torch.float64)
         findings = {
             "nfe": last * measurements.shape[1] + last - 1,
-            "noise_gain": torch.tensor([self._noise_gain(each.steps[-1]) for each in work]),
+            "noise_gain": torch.tensor(
+                [self._noise_gain(each.steps[-1]) for each in work], dtype=torch.float64
+            ),
         }
         return Answer([forecast[rows, layers]], findings, [len(each.steps) for each in work])
 
