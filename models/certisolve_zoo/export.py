@@ -51,7 +51,7 @@ def save_onnx(program: ExportedProgram, spec: ModelSpec, path: Path) -> None:
 
 def _dimensions(spec: ModelSpec) -> dict[str, Dim]:
     """The sizes that a request may choose; a channel axis has one size only."""
-    dimensions = {BATCH: Dim(BATCH, min=1, max=spec.max_batch_size)}
+    dimensions = {BATCH: Dim(BATCH, min=1, max=_most_rows(spec))}
     for name, axis in spec.axes.items():
         if axis.kind == "grid":
             dimensions[name] = _grid_dimension(name, spec)
@@ -60,6 +60,12 @@ def _dimensions(spec: ModelSpec) -> dict[str, Dim]:
     if spec.stepping is not None:
         dimensions["t"] = Dim("t", min=1, max=spec.stepping.max_steps)
     return dimensions
+
+
+def _most_rows(spec: ModelSpec) -> int:
+    """Rows of one pass: a cascade has all its layers side by side."""
+    layers = spec.stepping.max_steps if spec.family == "feedback-ode" and spec.stepping else 1
+    return layers * spec.max_batch_size
 
 
 def _grid_dimension(name: str, spec: ModelSpec) -> Dim:
