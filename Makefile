@@ -24,6 +24,7 @@ $(VENV)/.dev: pyproject.toml client/pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing server and tools into $(VENV) (once; a few minutes)"
 	@$(PIP) install --progress-bar on -c constraints.txt -e ./client -e '.[$(EXTRA),dev]'
+	@$(PIP) install --progress-bar on -c constraints.txt --no-deps neuraloperator
 	@touch $@ $(VENV)/.serve
 
 setup: $(VENV)/.dev  ## install everything for development
