@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from certisolve import wire
-from certisolve.manifest import Axis, TensorSpec, ValidatedResolution
+from certisolve.manifest import Axis, Stepping, TensorSpec, ValidatedResolution
 from certisolve_server import admission
 from certisolve_server.errors import (
     InvalidOption,
@@ -24,6 +24,7 @@ from certisolve_server.errors import (
     WrongShape,
 )
 from certisolve_server.jobs import SolveRequest
+from family_models import drift_manifest, recall_manifest, screened_manifest
 from helpers import PERIODIC, POINTS, field_manifest, parameter
 
 FIELD = np.linspace(-1, 1, 16, dtype=np.float32)
@@ -411,3 +412,110 @@ def _attempt(inputs, manifest, names):
         return check(inputs, manifest, untyped=names), None
     except InvalidRequest as error:
         return None, error
+
+
+# --- Steps, horizons, tolerances ------------------------------------------------------------------
+
+DRIFT = drift_manifest()
+WALK = {"w": FIELD, "f": FIELD}
+SYSTEM = {"k": np.ones(16, np.float32), "f": np.ones(16)}
+
+
+def context_of(inputs, manifest, **request):
+    return admission.context(check(inputs, manifest, **request), manifest, diagnostics=True)
+
+
+def test_without_times_those_of_the_manifest_are_answered():
+    admitted = check(WALK, DRIFT)
+    assert (admitted.t, admitted.steps) == ((0.1, 0.2, 0.3), (1, 2, 3))
+
+
+def test_default_times_that_are_further_than_any_request_may_go_are_refused():
+    stepping = Stepping(dt=0.1, max_steps=10**9)
+    manifest = drift_manifest(stepping=stepping, t=(1e7,))
+    with pytest.raises(OutOfRange) as raised:
+        check(WALK, manifest)
+    assert raised.value.field == "t.0"
+
+
+def test_a_horizon_beyond_what_was_validated_is_answered_and_flagged():
+    context = context_of(WALK, DRIFT, t=(0.1, 0.9))
+    assert (context.out_of_range, context.expected_error) == (("horizon",), None)
+
+
+@pytest.mark.parametrize(("t", "error"), [((0.1,), 0.01), ((0.2,), 0.02), ((0.1, 0.8), 0.05)])
+def test_the_expected_error_is_that_of_the_horizon(t, error):
+    context = context_of(WALK, DRIFT, t=t)
+    assert (context.out_of_range, context.expected_error) == ((), error)
+
+
+def test_a_resampled_rollout_is_flagged_for_both():
+    manifest = drift_manifest(unvalidated_resolution="resample")
+    field = np.zeros(20, np.float32)
+    context = context_of({"w": field, "f": field}, manifest, t=(0.9,))
+    assert (context.out_of_range, context.expected_error) == (("resolution", "horizon"), None)
+
+
+@pytest.mark.parametrize("tolerance", [1e-12, 1e-8, 1e-3, 0.999])
+def test_tolerances_that_can_be_promised_are_taken(tolerance):
+    admitted = check(SYSTEM, screened_manifest(), tolerance=tolerance)
+    assert admitted.tolerance == tolerance
+    context = context_of(SYSTEM, screened_manifest(), tolerance=tolerance)
+    # An answer that is looser than those that were measured has another error.
+    assert context.expected_error == (0.01 if tolerance <= 1e-8 else None)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, -1e-3, 9e-13, 1.0, np.inf, -np.inf, np.nan])
+def test_tolerances_that_cannot_be_promised_are_refused(tolerance):
+    with pytest.raises(OutOfRange, match="use 1e-12 to 1") as raised:
+        check(SYSTEM, screened_manifest(), tolerance=tolerance)
+    assert raised.value.field == "options.tolerance"
+
+
+@pytest.mark.parametrize("inputs_and_model", [({"u0": FIELD}, MODEL), (WALK, DRIFT)])
+def test_a_tolerance_is_for_iterative_solvers(inputs_and_model):
+    with pytest.raises(InvalidOption, match="does not iterate") as raised:
+        check(*inputs_and_model, tolerance=1e-3)
+    assert raised.value.field == "options.tolerance"
+
+
+def test_float32_is_taken_where_float64_is_declared_and_not_the_other_way():
+    narrow = check(SYSTEM | {"f": np.full(16, 0.1, np.float32)}, screened_manifest())
+    assert narrow.inputs[1].dtype == np.float64
+    np.testing.assert_array_equal(narrow.inputs[1], np.float32(0.1))
+    with pytest.raises(WrongDtype, match="expected F32, got F64"):
+        check(SYSTEM | {"k": np.ones(16)}, screened_manifest())
+
+
+def test_the_tolerance_and_the_times_are_part_of_what_is_asked():
+    def digest(**request):
+        return admission.digest(SolveRequest("m", None, WALK, **request))
+
+    asked = [{}, {"tolerance": 1e-3}, {"tolerance": 1e-4}, {"t": (0.1,)}, {"t": (0.1, 0.2)}]
+    assert len({digest(**request) for request in asked}) == len(asked)
+    assert digest(tolerance=1e-3) == digest(tolerance=1e-3)
+
+
+def test_an_answer_is_as_large_as_its_frames():
+    admitted = check(WALK, DRIFT, t=(0.1, 0.5, 0.7))
+    assert admission.answer_bytes(admitted, DRIFT) == 3 * 2 * 16 * 4
+    lone = check({"u0": FIELD}, MODEL)
+    assert admission.answer_bytes(lone, MODEL) == 16 * 4
+
+
+@pytest.mark.parametrize("size", [20, 1000])
+def test_a_resampled_answer_counts_as_large_as_the_larger_of_its_grids(size):
+    manifest = drift_manifest(unvalidated_resolution="resample", resolutions=MODEL.resolutions)
+    field = np.zeros(size, np.float32)
+    admitted = check({"w": field, "f": field}, manifest, t=(0.1, 0.2))
+    larger = max(size, admitted.resolution.sizes["x"])
+    assert admission.answer_bytes(admitted, manifest) == 2 * 2 * larger * 4
+
+
+def test_a_history_of_any_admissible_length_is_taken():
+    manifest = recall_manifest()
+    for length in (1, 6):
+        assert check({"u": np.zeros((length, 16), np.float32)}, manifest).steps == (1, 2, 3)
+    for length in (0, 7):
+        with pytest.raises(WrongShape, match="expected 1 to 6"):
+            check({"u": np.zeros((length, 16), np.float32)}, manifest)
