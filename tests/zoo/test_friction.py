@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certisolve_zoo.pdes.explicit_friction import fixed_point, haaland, serghides, swamee_jain
 from certisolve_zoo.pdes.friction import (
     colebrook_defect,
     friction_factor,
@@ -45,6 +46,24 @@ def test_newtons_method_agrees(re, epsilon):
     for num_iterations, tolerance in ((0, 0.015), (1, 1e-5), (2, 1e-11), (3, 1e-14)):
         factor = newton_friction_factor(re, epsilon, num_iterations=num_iterations)
         np.testing.assert_allclose(factor, exact, rtol=tolerance)
+
+
+@given(reynolds, roughness)
+def test_explicit_formulas_are_as_good_as_they_say(re, epsilon):
+    re, epsilon = np.array([re]), np.array([epsilon])
+    exact = friction_factor(re, epsilon)
+    for formula, tolerance in ((haaland, 0.015), (swamee_jain, 0.035), (serghides, 4e-5)):
+        np.testing.assert_allclose(formula(re, epsilon), exact, rtol=tolerance)
+
+
+@given(reynolds, roughness)
+def test_fixed_point_iterations_gain_a_digit_each(re, epsilon):
+    re, epsilon = np.array([re]), np.array([epsilon])
+    exact = friction_factor(re, epsilon)
+    for num_iterations in range(5):
+        factor = fixed_point(re, epsilon, num_iterations=num_iterations)
+        # The law's right side changes with 1/√f by less than a quarter of what that changes.
+        np.testing.assert_allclose(factor, exact, rtol=0.015 * 0.25**num_iterations)
 
 
 @given(reynolds, roughness)
