@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .range_check import SplineNetwork
 from .splines import DEGREE, bspline_bases, fit_coefficients, uniform_knots
 
 SAMPLES_PER_INTERVAL = 20
@@ -58,6 +59,13 @@ class KanLayer(nn.Module):
         splines = torch.mm(bases, self.coefficients.flatten(0, 1))
         return torch.addmm(splines, functional.silu(x), self.base)
 
+    def edge_values(
+        self, x: Float[Tensor, "sample channel_in"]
+    ) -> Float[Tensor, "sample channel_in channel_out"]:
+        """Every edge by itself, φ_ji(x_i); their sums over i are what the layer returns."""
+        splines = torch.einsum("sib,ibo->sio", bspline_bases(x, self.knots), self.coefficients)
+        return torch.addcmul(splines, functional.silu(x).unsqueeze(2), self.base)
+
     def regrid(
         self,
         num_intervals: int,
@@ -79,7 +87,7 @@ class KanLayer(nn.Module):
         return layer
 
 
-class Kan(nn.Module):
+class Kan(SplineNetwork):
     """Layers in sequence, for a scalar function of several variables.
 
     Args:
@@ -111,25 +119,31 @@ class Kan(nn.Module):
         """
         network = Kan((1,), num_intervals)
         hidden = torch.stack(variables, dim=2).flatten(0, 1)
-        for index, layer in enumerate(self._edges()):
+        for index, layer in enumerate(self.edges()):
             lower, upper = layer.box if index == 0 else _widened(hidden.detach(), margin)
             network.layers.append(layer.regrid(num_intervals, lower, upper))
             hidden = layer(hidden)
         return network
 
-    @torch.no_grad()
-    def excess(self, *variables: Float[Tensor, "batch point"]) -> float:
-        """How far activations leave their grid boxes; none does if <= 0."""
+    def knot_excess(self, *variables: Float[Tensor, "batch point"]) -> Float[Tensor, " batch"]:
         hidden = torch.stack(variables, dim=2).flatten(0, 1)
-        worst = -float("inf")
-        for layer in self._edges():
+        worst = []
+        for layer in self.edges():
             lower, upper = layer.box
-            worst = max(worst, float((lower - hidden).max()), float((hidden - upper).max()))
+            outside = torch.maximum(lower - hidden, hidden - upper) / (upper - lower)
+            worst.append(outside.amax(dim=1))
             hidden = layer(hidden)
-        return worst
+        return torch.stack(worst).amax(dim=0).reshape(variables[0].shape).amax(dim=1)
 
-    def _edges(self) -> Iterable[KanLayer]:
-        return cast("Iterable[KanLayer]", self.layers)
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of input, hidden layers and output."""
+        shapes = [tuple(layer.base.shape) for layer in self.edges()]
+        return (shapes[0][0], *(columns for _, columns in shapes))
+
+    def edges(self) -> list[KanLayer]:
+        """The layers from the inputs to the output."""
+        return list(cast("Iterable[KanLayer]", self.layers))
 
 
 def _widened(activations: Tensor, margin: float) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,8 @@ def uniform_knots(
 ) -> Float[Tensor, "channel knot"]:
     """Knots of G intervals on [lower, upper] and k more on each side."""
     steps = torch.arange(-DEGREE, num_intervals + DEGREE + 1, dtype=lower.dtype)
-    return lower[:, None] + steps * ((upper - lower) / num_intervals)[:, None]
+    # Multiplied before it is divided, so that the box [-1, 1] ends exactly there in float32.
+    return lower[:, None] + steps * (upper - lower)[:, None] / num_intervals
 
 
 def bspline_bases(

@@ -10,44 +10,40 @@ from torch.nn import functional
 from certisolve.manifest import Axis, TensorSpec
 from certisolve_zoo.data import Samples
 from certisolve_zoo.kan.network import Kan
-from certisolve_zoo.spec import ClassicalSolver, ModelSpec
-from certisolve_zoo.training import TrainingRun, fit
+from certisolve_zoo.kan.range_check import KnotExcess
+from certisolve_zoo.kan.sparsity import PruningError, SparseSchedule, train_sparse
+from certisolve_zoo.kan.training import GridSchedule, square_points, train_on_grids
+from certisolve_zoo.spec import AnswerChecks, ClassicalSolver, ModelSpec
+from certisolve_zoo.training import TrainingRun
 
-WIDTHS = (2, 5, 1)
-GRIDS = (3, 5, 10, 20, 50)
-STEPS_PER_GRID = (15, 15, 20, 20, 15)
-ITERATIONS_PER_STEP = 20
-HISTORY = 50
+FIRST_WIDTHS, WIDTHS = (2, 5, 1), (2, 1, 1)
+FIRST_GRID = 3
+SPARSE = SparseSchedule(num_intervals=5, steps=(5, 25), weight=1e-2)
+SCHEDULE = GridSchedule(grids=(5, 10, 20, 50), steps=(15, 20, 30, 40))
 NUM_POINTS = 6000
-COVER = 101  # points per axis of the lattice that hidden grid boxes are fitted to
 NUM_EXAMPLE_POINTS = 64
 UNSEEN_POINTS = 1000
 UNSEEN_SEED = 1_000_000
 
 
-class ActivationRangeError(ValueError):
-    """Hidden activations leave the grids of their splines, where the network is meaningless."""
-
-
 def architecture() -> nn.Module:
-    """Five hidden sums, and on every edge the grid on which training ends."""
-    return Kan(WIDTHS, GRIDS[-1])
+    """The one hidden sum that pruning leaves, and the grids on which training ends."""
+    return Kan(WIDTHS, SCHEDULE.grids[-1])
 
 
 def train(run: TrainingRun) -> nn.Module:
-    """L-BFGS in float64 on ever finer grids, each starting from the function of the last."""
-    samples = _samples(run.seed, 1, NUM_POINTS, edges=True)
-    axis = torch.linspace(-1, 1, COVER, dtype=torch.float64)
-    cover = torch.cartesian_prod(axis, axis).T[:, None]
-    network = Kan(WIDTHS, GRIDS[0]).double()
-    for num_intervals, steps in zip(GRIDS, STEPS_PER_GRID, strict=True):
-        network = network.refined(num_intervals, *cover)
-        _train_on_grid(network, samples, run.num_epochs(steps), run)
-    excess = network.excess(*cover)
-    run.console.print(f"model={run.name} activation_excess={excess:.3e}", highlight=False)
-    if excess > 0:
-        raise ActivationRangeError(f"{run.name}: by {excess:.3e}; train with another seed")
-    return network.float()
+    """Five hidden sums and a penalty on their number, then what is left on ever finer grids."""
+    samples = training_samples(run.seed)
+    network = Kan(FIRST_WIDTHS, FIRST_GRID).double()
+    network = train_sparse(network, samples, SPARSE, run)
+    if network.widths != WIDTHS:
+        raise PruningError(f"{run.name}: pruned to {network.widths}, not to {WIDTHS}")
+    return train_on_grids(network, samples, SCHEDULE, functional.mse_loss, run).float()
+
+
+def training_samples(seed: int) -> Samples:
+    """Random points, half of them near the sides of the square, and the formula's values."""
+    return _samples(seed, 1, NUM_POINTS, edges=True)
 
 
 def unseen(num_samples: int, cache: Path) -> list[Samples]:
@@ -68,28 +64,8 @@ def formula(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(np.exp(np.sin(np.pi * x) + y**2))
 
 
-def _train_on_grid(network: Kan, samples: Samples, steps: int, run: TrainingRun) -> None:
-    optimizer = torch.optim.LBFGS(
-        network.parameters(),
-        max_iter=ITERATIONS_PER_STEP,
-        history_size=HISTORY,
-        tolerance_grad=1e-12,
-        tolerance_change=1e-14,
-        line_search_fn="strong_wolfe",
-    )
-    epochs = ([samples] for _ in range(steps))
-    fit(network, optimizer, epochs, num_epochs=steps, loss=functional.mse_loss, run=run)
-
-
 def _samples(seed: int, batch_size: int, num_points: int, *, edges: bool = False) -> Samples:
-    """Random points of the square; with `edges` half of them gather at its sides."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (2, batch_size, num_points)
-    uniform = 2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1
-    if edges:
-        half = num_points // 2
-        uniform[..., :half] = torch.sin(0.5 * torch.pi * uniform[..., :half])
-    x, y = uniform
+    x, y = square_points(seed, batch_size, num_points, edges=edges)
     return Samples((x, y), torch.from_numpy(formula(x.numpy(), y.numpy())))
 
 
@@ -98,9 +74,10 @@ SPEC = ModelSpec(
     version="1",
     title="A learned formula: exp(sin(πx) + y²)",
     description=(
-        "Kolmogorov-Arnold network, cubic splines on 50 intervals per edge. Outside "
-        "[-1, 1]² the splines end and the answer would be meaningless: such points are refused. "
-        "Hidden activations stay inside their grids on the whole square, checked in training."
+        "Kolmogorov-Arnold network 2-1-1, pruned from 2-5-1, cubic splines on "
+        f"{SCHEDULE.grids[-1]} intervals per edge. Outside [-1, 1]² the splines end and the answer "
+        "would be meaningless: such points are refused. Hidden activations stay inside their grids "
+        "on the whole square, checked in training and with every answer."
     ),
     equation="f(x, y) = exp(sin(πx) + y²) on [-1, 1]²",
     axes={"points": Axis(kind="points", minimum=1, maximum=65536)},
@@ -125,14 +102,13 @@ SPEC = ModelSpec(
     seed=3,
     data=f"{NUM_POINTS} random points, half uniform and half gathered at the sides of the square",
     recipe=(
-        f"L-BFGS in float64 on the mean squared error, {ITERATIONS_PER_STEP} times "
-        f"{STEPS_PER_GRID} iterations on grids of {GRIDS} intervals, splines carried over by "
-        "least squares"
+        f"mean squared error; {FIRST_WIDTHS} with {SPARSE}, pruned to {WIDTHS}; then {SCHEDULE}"
     ),
     architecture=architecture,
     train=train,
     unseen=unseen,
     examples=examples,
+    checks=AnswerChecks(names=("knot_excess",), module=KnotExcess),
     solvers=(
         ClassicalSolver(
             name="the formula itself, numpy, float32",
