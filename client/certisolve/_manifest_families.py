@@ -27,7 +27,7 @@ def check_family(manifest: "Manifest") -> None:
         ("iteration", ("iterative-solver",)),
     ):
         if (getattr(manifest, key) is not None) != (family in families):
-            verb = "needs" if family in families else "takes no"
+            verb = "needs" if family in families else "does not take"
             raise ManifestError(f"{key}: the family {family} {verb} it")
     if family in ("rollout", "memory-rollout"):
         _check_rollout(manifest)

@@ -1,6 +1,10 @@
 """Jobs and answers survive the way through a queue unchanged, and nothing else is taken for one."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +28,7 @@ from certisolve_server.jobs import (
     SolveJob,
     Terms,
     Timings,
+    Work,
 )
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -42,6 +47,13 @@ contexts = st.builds(
     resampled_from=st.none() | sizes,
     expected_error=st.none() | finite,
     diagnostics=st.booleans(),
+    out_of_range=st.lists(st.sampled_from(["resolution", "horizon"]), unique=True).map(tuple),
+)
+works = st.builds(
+    Work,
+    steps=st.lists(st.integers(1, 4096), max_size=4).map(tuple),
+    tolerance=st.none() | finite,
+    checks=st.booleans(),
 )
 jobs = st.builds(
     SolveJob,
@@ -58,6 +70,7 @@ jobs = st.builds(
         priority=st.sampled_from(Priority),
         traceparent=st.text(max_size=8),
     ),
+    work=works,
 )
 outcomes = st.builds(
     Outcome,
@@ -67,6 +80,7 @@ outcomes = st.builds(
     timings=st.builds(Timings, finite, finite, finite),
     batch_size=st.integers(1, 512),
     context=contexts,
+    findings=st.dictionaries(st.sampled_from(["residual", "nfe", "converged"]), finite),
 )
 
 
@@ -81,7 +95,7 @@ def test_a_job_arrives_as_it_was_sent(job, deadline):
     read = decode_job(encode_job(job).to_bytes(), deadline)
     assert same(read.inputs, job.inputs)
     assert read.terms.deadline == deadline
-    for name in ("id", "model", "parameters", "submitted_at", "context"):
+    for name in ("id", "model", "parameters", "submitted_at", "context", "work"):
         assert getattr(read, name) == getattr(job, name)
     for name in ("tenant", "priority", "traceparent"):
         assert getattr(read.terms, name) == getattr(job.terms, name)
@@ -91,7 +105,7 @@ def test_a_job_arrives_as_it_was_sent(job, deadline):
 def test_an_answer_arrives_as_it_was_computed(outcome):
     read = decode_outcome(encode_outcome(outcome).to_bytes())
     assert same(read.outputs, outcome.outputs)
-    for name in ("model", "finite", "timings", "batch_size", "context"):
+    for name in ("model", "finite", "timings", "batch_size", "context", "findings"):
         assert getattr(read, name) == getattr(outcome, name)
 
 
@@ -147,3 +161,76 @@ def test_a_record_of_another_version_is_refused():
     record = b"\x08\0\0\0\0\0\0\0" + b'{"v":9} '
     with pytest.raises(InternalError, match="version 9"):
         decode_outcome(record)
+
+
+# --- Findings, and records of the release before --------------------------------------------------
+
+OUTCOME = Outcome(
+    ModelKey("m", "1"),
+    (np.arange(4, dtype=np.float64),),
+    True,
+    Timings(0, 0, 0),
+    1,
+    SolveContext((0.1,), {"x": 4}, None, 0.01, True),
+    {"residual": 0.5, "nfe": 3.0},
+)
+JOB = SolveJob("id", ModelKey("m", "1"), OUTCOME.outputs, (), 1.0, OUTCOME.context)
+
+
+def _changed(record, change):
+    """A record with another header."""
+    length = int.from_bytes(record[:8], "little")
+    header = orjson.loads(record[8 : 8 + length])
+    change(header)
+    text = orjson.dumps(header)
+    padded = text.ljust(-(-(8 + len(text)) // 16) * 16 - 8)
+    return len(padded).to_bytes(8, "little") + padded + record[8 + length :]
+
+
+def _before(header):
+    """As release 0.2 wrote it."""
+    for key in ("work", "findings"):
+        header.pop(key, None)
+    header["context"].pop("out_of_range", None)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_finding_that_is_no_number_arrives_as_nan(value):
+    sent = replace(OUTCOME, findings={"residual": value, "nfe": 3.0})
+    read = decode_outcome(encode_outcome(sent).to_bytes()).findings
+    assert math.isnan(read["residual"])
+    assert read["nfe"] == 3.0
+
+
+def test_a_job_of_the_release_before_wants_what_all_did():
+    record = _changed(encode_job(JOB).to_bytes(), _before)
+    read = decode_job(record, None)
+    assert read.work == Work()
+    assert read.context == JOB.context
+
+
+def test_an_answer_of_the_release_before_has_no_findings():
+    read = decode_outcome(_changed(encode_outcome(OUTCOME).to_bytes(), _before))
+    assert (read.findings, read.context) == ({}, OUTCOME.context)
+    assert same(read.outputs, OUTCOME.outputs)
+
+
+def test_a_resampled_answer_of_the_release_before_is_out_of_range():
+    context = replace(OUTCOME.context, resampled_from={"x": 5}, out_of_range=("resolution",))
+    record = encode_outcome(replace(OUTCOME, context=context)).to_bytes()
+    assert decode_outcome(_changed(record, _before)).context.out_of_range == ("resolution",)
+
+
+@pytest.mark.parametrize("resampled_from", [None, {"x": 5}])
+def test_the_release_before_reads_what_it_could_have_asked(resampled_from):
+    # It takes the keys of a context as they come, and stumbles over one that it does not know.
+    out_of_range = ("resolution",) if resampled_from else ()
+    context = replace(OUTCOME.context, resampled_from=resampled_from, out_of_range=out_of_range)
+    headers = []
+    for record in (
+        encode_job(replace(JOB, context=context)),
+        encode_outcome(replace(OUTCOME, context=context)),
+    ):
+        _changed(record.to_bytes(), headers.append)
+    keys = {"t", "sizes", "resampled_from", "expected_error", "diagnostics"}
+    assert all(header["context"].keys() == keys for header in headers)
