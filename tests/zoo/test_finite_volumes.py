@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certisolve_zoo.directions.operator import FiniteVolumes
-from certisolve_zoo.pdes.conjugate_gradients import conjugate_gradients
+from certisolve_zoo.pdes.conjugate_gradients import conjugate_gradients, jacobi
 from certisolve_zoo.pdes.finite_volumes import finite_volume_matrix, solve_cells_directly
+from certisolve_zoo.pdes.incomplete_cholesky import incomplete_cholesky
 from certisolve_zoo.pdes.multigrid import multigrid
 from certisolve_zoo.pdes.poisson import (
     fast_poisson_in_cells,
@@ -74,6 +75,23 @@ def test_the_multigrid_cycle_is_symmetric_and_does_not_depend_on_the_grid():
         report = conjugate_gradients(matrix, u, rtol=1e-8, max_iterations=100, precondition=cycle)
         counts.append(report.num_iterations)
     assert max(counts) <= 16
+
+
+def test_incomplete_factors_keep_the_diagonal_and_save_iterations():
+    a = faulted_coefficient(np.random.default_rng(0), 1, 16)[0]
+    matrix = finite_volume_matrix(a)
+    inverse = incomplete_cholesky(matrix, 16)
+    factored = np.linalg.inv(np.stack([inverse(column) for column in np.eye(256)]))
+    np.testing.assert_allclose(factored, factored.T, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(np.diag(factored), matrix.diagonal(), rtol=1e-10)
+    load = np.random.default_rng(1).standard_normal(256)
+    counts = [
+        conjugate_gradients(
+            matrix, load, rtol=1e-8, max_iterations=500, precondition=precondition
+        ).num_iterations
+        for precondition in (inverse, jacobi(matrix))
+    ]
+    assert 2 * counts[0] < counts[1]
 
 
 def test_coefficients_jump_and_sources_are_of_three_sorts():
