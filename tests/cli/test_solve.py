@@ -142,3 +142,42 @@ def test_no_time_left_is_one_line(refuse, server, u0):
 def test_nobody_at_the_url_is_one_line_that_says_how_to_start(refuse, nobody, u0):
     line = refuse("solve", "double", "-i", f"u0={u0}", "--url", nobody)
     assert "certisolve serve" in line
+
+
+# --- Families -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_times_of_a_rollout_are_chosen_and_told(call, family_server, tmp_path, scheme):
+    out = tmp_path / "out.npz"
+    np.savez(tmp_path / "in.npz", w=U0, f=U0)
+    arguments = ("solve", "drift", tmp_path / "in.npz", "--t", "0.1", "--t", "0.4", "-o", out)
+    result = call(*arguments, "--url", family_server.url(scheme))
+    assert result.exit_code == 0, result.output
+    for text in ("5 % rel. L2 expected", "0.1, 0.4", "t=2, x=16", "evaluations", "residual"):
+        assert text in result.stdout
+    with np.load(out) as archive:
+        assert archive["w"].shape == (2, 16)
+        np.testing.assert_array_equal(archive["t"], [0.1, 0.4])
+
+
+def test_a_horizon_beyond_what_was_validated_is_said(call, family_server, tmp_path):
+    np.savez(tmp_path / "in.npz", w=U0, f=U0)
+    arguments = ("solve", "drift", tmp_path / "in.npz", "--t", "0.9", "--url", family_server.http)
+    assert "further than the model was validated" in call(*arguments).stdout
+
+
+def test_a_tolerance_travels_and_the_residual_is_told(call, family_server, tmp_path):
+    np.savez(tmp_path / "in.npz", k=U0, f=U0.astype(np.float64))
+    arguments = ("solve", "screened", tmp_path / "in.npz", "--url", family_server.http)
+    loose = call(*arguments, "--tolerance", "0.1")
+    assert loose.exit_code == 0, loose.output
+    assert "never measured" in loose.stdout
+    assert "residual" in loose.stdout
+    assert "1 % rel. L2 expected" in call(*arguments).stdout
+
+
+def test_a_tolerance_that_cannot_be_promised_is_one_line(refuse, family_server, tmp_path):
+    np.savez(tmp_path / "in.npz", k=U0, f=U0)
+    arguments = ("solve", "screened", tmp_path / "in.npz", "--url", family_server.http)
+    assert "use 1e-12 to 1" in refuse(*arguments, "--tolerance", "2")

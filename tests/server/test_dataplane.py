@@ -3,27 +3,30 @@
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from certisolve_server.broker import MemoryBroker
-from certisolve_server.broker.base import Bounds
+from certisolve_server.broker.base import Bounds, Capacity
 from certisolve_server.catalog import Catalog, ModelEntry
 from certisolve_server.dataplane import JobView
 from certisolve_server.errors import (
     BodyTooLarge,
     DeadlineExceeded,
     InternalError,
+    InvalidOption,
     ModelNotReady,
     QueueFull,
     QueueUnavailable,
     UnknownJob,
     UnknownModel,
 )
-from certisolve_server.jobs import Artifact, Solution
+from certisolve_server.jobs import Artifact, Solution, SolveRequest, Work
 from certisolve_server.telemetry import Tracing
 from dataplanes import ARTIFACT, FIELD, Clock, Plane, answer, claim, request, work_once
+from family_models import drift_manifest
 from helpers import field_manifest
 
 pytestmark = pytest.mark.anyio
@@ -76,6 +79,43 @@ async def test_the_terms_travel_with_the_job():
     assert (held.job.terms.tenant, held.job.terms.priority) == ("lab", "high")
     await answer(plane.broker, [held])
     await solving
+
+
+def _drift(**options):
+    """A catalog of one rollout, and a request of it."""
+    catalog = Catalog()
+    catalog.put(ModelEntry(Artifact(drift_manifest(), "d2", "/models/drift"), ready=True))
+    return catalog, SolveRequest("drift", None, {"w": FIELD, "f": FIELD}, **options)
+
+
+async def test_what_is_asked_beside_the_inputs_travels_with_the_job():
+    catalog, sent = _drift(t=(0.2, 0.5), diagnostics=False)
+    plane = Plane(catalog=catalog)
+    await plane.dataplane.submit_solve(sent)
+    [held] = await plane.broker.claim(Capacity({catalog.find("drift").artifact.key: 1}), start=True)
+    assert held.job.work == Work((2, 5), None, checks=False)
+    assert held.job.parameters == (0.5,)
+
+
+async def test_more_frames_than_an_answer_may_hold_are_refused_by_their_times():
+    catalog, sent = _drift(t=tuple(step / 10 for step in range(1, 34)))
+    plane = Plane(catalog=catalog, max_body_bytes=32 * 2 * 16 * 4)
+    with pytest.raises(InvalidOption, match="ask for fewer times") as raised:
+        await plane.dataplane.submit_solve(sent)
+    assert raised.value.field == "t"
+    catalog, fewer = _drift(t=tuple(step / 10 for step in range(1, 33)))
+    await plane.dataplane.submit_solve(fewer)
+
+
+async def test_a_model_without_times_answers_whatever_it_was_sent():
+    # Twice as much comes back as was sent; nobody could ask for less of it.
+    outputs = (*field_manifest("m").outputs, *field_manifest("m").inputs)
+    outputs = (outputs[0], replace(outputs[1], name="v"))
+    catalog = Catalog()
+    manifest = field_manifest("double", outputs=outputs)
+    catalog.put(ModelEntry(Artifact(manifest, "d1", "/models/double"), ready=True))
+    plane = Plane(catalog=catalog, max_body_bytes=FIELD.nbytes)
+    await plane.dataplane.submit_solve(request())
 
 
 async def test_the_job_carries_on_the_trace_of_its_solve():

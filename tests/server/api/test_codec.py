@@ -58,7 +58,7 @@ def test_both_media_types_say_the_same(media_type):
         "version": "2",
         "parameters": {"nu": 0.01},
         "t": [0.5, 1],
-        "options": {"diagnostics": False},
+        "options": {"diagnostics": False, "tolerance": 1e-6},
     }
     body = encode({"u0": FIELD}, rest, media_type)
     terms = Terms(deadline=12.5, tenant="lab")
@@ -67,6 +67,7 @@ def test_both_media_types_say_the_same(media_type):
     assert request.parameters == {"nu": 0.01}
     assert request.t == (0.5, 1.0)
     assert not request.diagnostics
+    assert request.tolerance == 1e-6
     assert request.untyped == frozenset()
     assert request.inputs["u0"].dtype == np.float32
     np.testing.assert_array_equal(request.inputs["u0"], FIELD)
