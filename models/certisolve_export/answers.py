@@ -43,20 +43,18 @@ def answer(program: Program, manifest: Manifest, inputs: Sequence[Tensor]) -> li
         manifest: says how often it is run, and on what.
         inputs: and parameters, of a batch of requests.
     """
-    with torch.inference_mode():
-        if manifest.stepping is None:
-            return list(program(inputs))
-        wanted = [round(time / manifest.stepping.dt) for time in manifest.t]
-        return _rolled_out(program, manifest, inputs, wanted)
+    if manifest.stepping is None:
+        return list(program(inputs))
+    wanted = [round(time / manifest.stepping.dt) for time in manifest.t]
+    return _rolled_out(program, manifest, inputs, wanted)
 
 
 def golden_answer(program: Program, manifest: Manifest, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The same, of models that advance in time after the first steps: chaos amplifies roundings."""
-    with torch.inference_mode():
-        if manifest.stepping is None:
-            return list(program(inputs))
-        last = min(GOLDEN_FRAMES, manifest.stepping.max_steps)
-        return _rolled_out(program, manifest, inputs, range(1, last + 1))
+    if manifest.stepping is None:
+        return list(program(inputs))
+    last = min(GOLDEN_FRAMES, manifest.stepping.max_steps)
+    return _rolled_out(program, manifest, inputs, range(1, last + 1))
 
 
 def _rolled_out(

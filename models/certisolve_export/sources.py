@@ -17,7 +17,7 @@ from .draft import Format, passed_parameters
 from .errors import MutatedState, UnreadableProgram
 from .portability import OperatorList, check_portable, is_complex
 from .sizes import Size
-from .tracing import trace
+from .tracing import copied, trace
 
 COMPLEX_NOTE = "computes with complex numbers: no ONNX of it, and compilers leave these parts alone"
 
@@ -57,7 +57,9 @@ class ModuleSource(Source):
     """A module, in evaluation mode."""
 
     def __init__(self, module: nn.Module, file_format: Format) -> None:
-        self._module = module.requires_grad_(False)
+        self._module = module
+        # Some modules keep what they computed for the last shape, which tracing must not find.
+        self._unused = copied(module).requires_grad_(False)
         self._format = file_format
 
     def program(self) -> Program:
@@ -89,7 +91,7 @@ class ModuleSource(Source):
         varying: dict[str, Size],
         is_listed: OperatorList | None,
     ) -> Sequence[str]:
-        program = trace(self._module, arguments, program_axes(manifest), varying)
+        program = trace(self._unused, arguments, program_axes(manifest), varying)
         onnx = self._format == "onnx"
         check_portable(program, allow_complex=not onnx, is_listed=None if onnx else is_listed)
         if onnx:

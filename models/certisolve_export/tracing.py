@@ -56,6 +56,14 @@ def trace(
     return program
 
 
+def copied(module: nn.Module) -> nn.Module:
+    """A copy to trace: modules that keep what they computed for a shape are not to keep symbols."""
+    try:
+        return copy.deepcopy(module)
+    except Exception:  # what cannot be copied is traced itself
+        return module
+
+
 def strip(program: ExportedProgram) -> None:
     """Take out example inputs, stored as a pickle, traces of the source, and derived ranges.
 
@@ -78,20 +86,11 @@ def _export(
     collection = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]  # unannotated in torch
     for tensor, names in zip(inputs, axes, strict=True):
         collection[tensor] = {i: sizes[name] for i, name in enumerate(names) if name in sizes}
-    # Some modules keep what they computed for the last shape: tracing must find none of it, and
-    # leave none behind.
-    traced = _copied(module)
+    traced = copied(module)
     arguments = tuple(inputs)
     shapes = collection.dynamic_shapes(traced, arguments)  # type: ignore[no-untyped-call]
     with symbolic_sizes():
         return torch.export.export(traced, arguments, dynamic_shapes=shapes)
-
-
-def _copied(module: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(module)
-    except Exception:  # what cannot be copied is traced itself
-        return module
 
 
 @contextlib.contextmanager

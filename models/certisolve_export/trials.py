@@ -35,7 +35,9 @@ def as_program(module: nn.Module) -> Program:
     """The module as a function of a batch of arguments, a tuple of tensors whatever it returns."""
 
     def run(arguments: Sequence[Tensor]) -> Sequence[Tensor]:
-        returned = module(*arguments)
+        # Not inference_mode: what the module keeps from this call may be trained with later.
+        with torch.no_grad():
+            returned = module(*arguments)
         return tuple(returned) if isinstance(returned, tuple | list) else (returned,)
 
     return run
@@ -163,8 +165,7 @@ def _check_alone(
 def _run(run: Program, arguments: Sequence[Tensor]) -> Sequence[Tensor]:
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in arguments)
     try:
-        with torch.inference_mode():
-            return run(arguments)
+        return run(arguments)
     except ExportError:
         raise
     except Exception as error:
