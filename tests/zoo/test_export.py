@@ -101,8 +101,8 @@ def test_golden_inputs_lie_within_their_bounds(artifact, manifest):
         _, side, name = key.split("/")
         if side == "inputs":
             lower, upper = bounds[name]
-            assert lower <= tensor.min()
-            assert tensor.max() <= upper
+            assert lower is None or lower <= tensor.min()
+            assert upper is None or tensor.max() <= upper
 
 
 def test_an_answer_does_not_depend_on_its_batch(spec, model, manifest):
