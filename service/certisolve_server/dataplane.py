@@ -272,8 +272,9 @@ class DataPlane:
         admitted = admission.check(request, manifest)
         inputs = admission.on_program_grid(admitted, manifest)
         self._check_size(inputs)
-        if admitted.steps:  # other answers are about as large as what was sent
-            self._check_answer_size(admission.answer_bytes(admitted, manifest))
+        # Other answers are about as large as what was sent.
+        num_answer_bytes = admission.answer_bytes(admitted, manifest) if admitted.steps else 0
+        self._check_answer_size(num_answer_bytes)
         if terms.deadline is not None and terms.deadline <= now:
             raise DeadlineExceeded("the deadline had passed on arrival")
         return SolveJob(
@@ -285,6 +286,7 @@ class DataPlane:
             context=admission.context(admitted, manifest, diagnostics=request.diagnostics),
             terms=_traced(terms, traceparent),
             work=Work(admitted.steps, admitted.tolerance, request.diagnostics),
+            num_answer_bytes=num_answer_bytes,
         )
 
     def _check_answer_size(self, num_bytes: int) -> None:

@@ -139,6 +139,8 @@ class SolveJob:
         submitted_at: Unix seconds.
         terms: when, for whom and how urgently.
         work: what is asked beside the inputs.
+        num_answer_bytes: size of the frames asked for; of use where the job is submitted alone, and
+            not sent on.
     """
 
     id: str
@@ -149,6 +151,7 @@ class SolveJob:
     context: SolveContext
     terms: Terms = Terms()
     work: Work = Work()
+    num_answer_bytes: int = 0
 
     @property
     def lane(self) -> Lane:
@@ -158,8 +161,8 @@ class SolveJob:
 
     @property
     def num_bytes(self) -> int:
-        """Size of the inputs."""
-        return sum(array.nbytes for array in self.inputs)
+        """What the job takes up: its inputs, and frames, of which a few bytes may ask for many."""
+        return sum(array.nbytes for array in self.inputs) + self.num_answer_bytes
 
 
 @dataclass(frozen=True, slots=True)

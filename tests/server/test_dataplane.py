@@ -107,6 +107,17 @@ async def test_more_frames_than_an_answer_may_hold_are_refused_by_their_times():
     await plane.dataplane.submit_solve(fewer)
 
 
+async def test_frames_that_were_asked_for_count_in_the_queue():
+    catalog, sent = _drift(t=(0.1, 0.2, 0.3))
+    num_bytes = (2 + 3 * 2) * FIELD.nbytes
+    plane = Plane(MemoryBroker(Bounds(max_bytes=2 * num_bytes)), catalog=catalog)
+    for _ in range(2):
+        await plane.dataplane.submit_solve(sent)
+    assert (await plane.broker.depth()).num_bytes == 2 * num_bytes
+    with pytest.raises(QueueFull):
+        await plane.dataplane.submit_solve(sent)
+
+
 async def test_a_model_without_times_answers_whatever_it_was_sent():
     # Twice as much comes back as was sent; nobody could ask for less of it.
     outputs = (*field_manifest("m").outputs, *field_manifest("m").inputs)

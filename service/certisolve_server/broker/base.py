@@ -14,7 +14,7 @@ class Depth(NamedTuple):
     """Work that is waiting or running.
 
     Attributes:
-        num_bytes: of its inputs.
+        num_bytes: of its inputs and of the frames it asks for.
         expected_s: seconds until all of it is done, from how long such jobs took.
     """
 
@@ -29,7 +29,7 @@ class Bounds:
 
     Attributes:
         max_jobs: waiting or running.
-        max_bytes: of their inputs.
+        max_bytes: of their inputs and of the frames they ask for.
         max_result_bytes: of kept results; beyond it no job whose result is to be kept is taken.
         result_ttl_s: seconds a kept result, or the end of a job, can be read.
         lease_s: seconds after which a claimed job whose worker gave no sign goes to another.
