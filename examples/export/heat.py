@@ -1,7 +1,7 @@
 """Bring your own model: a spectral solver of the heat equation, and problems to measure it on.
 
-uₜ = α uₓₓ on [0, 1), periodic: the wave exp(2πikx) decays as exp(-α (2πk)² t). The module takes u at
-t = 0 and α, and returns u at t = 1/10, on any grid.
+uₜ = α uₓₓ on [0, 1), periodic: the wave exp(2πikx) decays as exp(-α (2πk)² t). The module takes u
+at t = 0 and α, and returns u at t = 1/10, on any grid.
 
     python examples/export/heat.py heat-reference.safetensors
     certisolve export examples/export/heat.py:build --manifest examples/export/heat.json \

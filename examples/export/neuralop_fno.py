@@ -1,10 +1,11 @@
 """Bring your own model: a Fourier neural operator of the package `neuraloperator`.
 
 Darcy flow, a(y, x) to u(y, x). The package's networks take and return a channel axis after the
-batch; the manifest's fields have none. `export` traces them with a dynamic batch and a dynamic grid,
-also where the package would fix both: see docs/bring-your-own.md.
+batch; the manifest's fields have none. `export` traces them with a dynamic batch and grid, also
+where the package would fix both: see docs/bring-your-own.md.
 
-    certisolve export examples/export/neuralop_fno.py:build --manifest examples/export/neuralop_fno.json \
+    certisolve export examples/export/neuralop_fno.py:build \
+        --manifest examples/export/neuralop_fno.json \
         --weights trained.safetensors --reference unseen.safetensors --out my-models
 """
 

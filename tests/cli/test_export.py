@@ -39,7 +39,16 @@ def repository(tmp_path_factory):
             [*launch[program], *arguments], cwd=folder, capture_output=True, text=True, check=False
         )
         assert run.returncode == 0, run.stderr
+    _export_unmeasured(folder)
     return folder / FOLDER
+
+
+def _export_unmeasured(folder):
+    draft = json.loads(HEAT.with_suffix(".json").read_text()) | {"name": "unmeasured"}
+    (folder / "draft.json").write_text(json.dumps(draft))
+    options = ["-m", "draft.json", "--out", FOLDER, "--unmeasured"]
+    command = [sys.executable, "-m", "certisolve_server", "export", f"{HEAT}:build", *options]
+    subprocess.run(command, cwd=folder, capture_output=True, check=True)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +74,18 @@ def test_the_exported_model_solves_the_heat_equation(exported: LocalServer, door
     assert difference <= 1e-6 * np.linalg.norm(expected)
     assert solution.diagnostics.in_validated_range
     assert 0 < solution.diagnostics.expected_error < 1e-6
+
+
+@pytest.mark.parametrize("door", ["http", "grpc"])
+def test_an_answer_whose_error_nobody_knows_says_so(exported: LocalServer, call, door):
+    u0, _ = problem()
+    with Client(exported.url(door)) as client:
+        solution = client.solve("unmeasured", {"u0": u0})
+    assert solution.diagnostics.expected_error is None
+    assert not solution.diagnostics.in_validated_range
+    assert (
+        "x=64: never measured" in call("models", "unmeasured", "--url", exported.url(door)).stdout
+    )
 
 
 def test_the_line_that_is_printed_can_be_pasted(exported: LocalServer, repository):
