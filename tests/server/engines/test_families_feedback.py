@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from certisolve.manifest import Axis, Feedback, Stepping
 from certisolve_server.jobs import Work
+from certisolve_zoo.ode.cascade import forecast_window
 from family_models import DT, PENDULUM, Direct, cascade, engine_of, pendulum, pendulum_manifest
 
 RNG = np.random.default_rng(1)
@@ -35,6 +36,20 @@ def test_the_forecast_is_that_of_the_sequential_cascade(length, num_layers, batc
     for row in range(batch_size):
         np.testing.assert_allclose(step.row(row)[0], expected[row], **ROUNDING)
         assert step.findings["nfe"][row] == num_layers * length + num_layers - 1
+
+
+@pytest.mark.parametrize(("length", "num_layers"), [(1, 5), (7, 3), (3, 7)])
+def test_the_forecast_is_that_of_the_training_package(length, num_layers):
+    measurements = measured(length)
+    expected = forecast_window(
+        pendulum,
+        torch.from_numpy(measurements)[None],
+        num_layers,
+        dt=DT,
+        decay=PENDULUM.decay,
+    )
+    step = launch([measurements], [tuple(range(1, num_layers + 1))])
+    np.testing.assert_allclose(step.row(0)[0], expected[0].numpy(), **ROUNDING)
 
 
 def test_a_single_measurement_is_forecast_by_the_vector_field_alone():

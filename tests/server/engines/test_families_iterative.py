@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certisolve_server.jobs import Work
@@ -106,6 +106,7 @@ def test_a_good_network_needs_fewer_steps_than_none():
     assert count(invert) <= 2 < count(lambda r, k: torch.zeros_like(r))
 
 
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from([1e-2, 1e-5, 1e-8, 1e-11]), min_size=1, max_size=5))
 def test_every_request_has_its_own_tolerance_and_the_answer_it_has_alone(tolerances):
     rows = range(len(tolerances))
