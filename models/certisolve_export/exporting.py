@@ -24,6 +24,10 @@ from .sources import ModuleSource, OnnxSource, Source, load_program
 from .trials import check_trial
 
 _NUM_EXAMPLES = max(BATCH_SIZES)
+_FROZEN = (
+    "the graph holds what Python computed for the example: branches on sizes, values kept from an "
+    "earlier call, numbers that are no tensors; or it needs float64"
+)
 
 
 class Exported(NamedTuple):
@@ -154,15 +158,20 @@ def _compare(
 ) -> None:
     for size in _batch_sizes(draft):
         taken = program_arguments(draft, [tensor[:size] for tensor in inputs])
-        actual, expected = program(taken), original(taken)
-        difference = max(map(deviation, actual, expected))
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in taken)
+        try:
+            difference = max(map(deviation, program(taken), original(taken)))
+        except RuntimeError as error:
+            line = str(error).strip().partition("\n")[0]
+            raise GoldenMismatch(
+                f"on inputs of shape {shapes} the program fails, and the module does not: {line}",
+                _FROZEN,
+            ) from error
         if not difference <= draft.golden_tolerance:
-            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in taken)
             raise GoldenMismatch(
                 f"on inputs of shape {shapes} the program is off the module by {difference:.1e} "
                 f"(relative L2), more than {draft.golden_tolerance:.0e}",
-                "the graph holds what Python computed for the example: branches on sizes, values "
-                "kept from an earlier call, numbers that are no tensors; or it needs float64",
+                _FROZEN,
             )
 
 
