@@ -71,7 +71,7 @@ def _samples(seed: int, batch_size: int, num_points: int, *, edges: bool = False
 
 SPEC = ModelSpec(
     name="kan-formula",
-    version="1",
+    version="2",
     title="A learned formula: exp(sin(πx) + y²)",
     description=(
         "Kolmogorov-Arnold network 2-1-1, pruned from 2-5-1, cubic splines on "
