@@ -96,6 +96,12 @@ def test_an_integer_is_taken_where_a_number_is_declared():
     assert parse(document(batch_tolerance=0)).batch_tolerance == 0.0
 
 
+def test_an_error_that_was_never_measured_is_null():
+    unknown = {"error": None, "worst_error": None, "num_samples": 0}
+    [resolution] = parse(document(resolutions=_resolution(**unknown))).resolutions
+    assert (resolution.error, resolution.worst_error) == (None, None)
+
+
 def test_grid_axes_are_named_in_the_order_of_declaration():
     axes = {"y": FULL.axes["x"], **FULL.axes}
     sizes = [asdict(FULL.resolutions[0]) | {"sizes": {"x": 64, "y": 64}}]
@@ -188,6 +194,10 @@ def _resolution(**changes: Any) -> list[dict[str, Any]]:
 
 
 CONTRADICTIONS = {
+    "error-without-the-worst": (
+        document(resolutions=_resolution(worst_error=None)),
+        "worst_error",
+    ),
     "format-of-another-release": (document(format_version=2), "format_version"),
     "name-with-capitals": (document(name="Burgers"), "name"),
     "name-that-climbs": (document(name="../x"), "name"),

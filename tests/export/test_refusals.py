@@ -172,6 +172,12 @@ REFUSED = {
         "no numpy",
     ),
     "another result when traced": (different_when_traced, {}, GoldenMismatch, "off the module by"),
+    "a size that only tracing knows": (
+        lambda u: u[:, torch.arange(16)] if torch.compiler.is_exporting() else u * 1,
+        {"resolutions": TWO_SIZES},
+        GoldenMismatch,
+        "the program fails, and the module does not",
+    ),
     "an operator of one's own": (double, {}, ForeignOperator, "certisolve_tests"),
 }
 
