@@ -37,9 +37,10 @@ class WallBoundedMultiOnet(nn.Module):
         super().__init__()
         self.diffusivity = diffusivity
         self.operator = MultiOnet((num_sensors,), 4 + NUM_COSINES, width, num_layers)
+        # Kept with the weights: constants of a graph would be stored as pickles.
         wavenumbers = torch.arange(1, NUM_COSINES + 1, dtype=torch.float32)
-        self.register_buffer("wavenumbers", wavenumbers, persistent=False)
-        self.register_buffer("cosines", _cosine_transform(num_sensors), persistent=False)
+        self.register_buffer("wavenumbers", wavenumbers)
+        self.register_buffer("cosines", _cosine_transform(num_sensors))
 
     def forward(
         self,
@@ -85,8 +86,7 @@ def wall_profile(distance: Float[Tensor, "*point"]) -> Float[Tensor, "*point"]:
 def _cosine_transform(num_nodes: int) -> Float[Tensor, "node wavenumber"]:
     """Turns nodal values into amplitudes of cos πkx, times 2: invertible, nothing is cut off.
 
-    Neighbouring sensors see almost the same, amplitudes are nearly independent: Adam needs a
-    third of the steps.
+    Neighbouring sensors see almost the same, amplitudes are nearly independent, which suits Adam.
     """
     node = torch.arange(num_nodes, dtype=torch.float64)
     matrix = torch.cos(torch.pi * node[:, None] * node / (num_nodes - 1)) * 4 / (num_nodes - 1)
