@@ -1,4 +1,4 @@
-"""The command line of the zoo: train, evaluate, baselines, build, table, list."""
+"""The command line of the zoo: train, evaluate, baselines, build, table, symbols, list."""
 
 import dataclasses
 import time
@@ -21,6 +21,7 @@ from .evaluation import hardware, measure_errors
 from .records import WEIGHTS, Record, load_model, weights_digest
 from .report import BASELINES_BEGIN, ERRORS_BEGIN, baselines_table, errors_table, put_table
 from .spec import ModelSpec
+from .symbols import READINGS, print_symbols
 from .training import TrainingRun
 
 app = typer.Typer(help="Train, measure and export the bundled models.", no_args_is_help=True)
@@ -122,6 +123,17 @@ def print_table(
         put_table(docs / "honest-baselines.md", BASELINES_BEGIN, baselines)
     else:
         _console.file.write(f"{errors}\n{baselines}")
+
+
+@app.command()
+def symbols(
+    name: Annotated[str, typer.Argument(help="a Kolmogorov-Arnold network")],
+    weights: Weights = WEIGHTS,
+) -> None:
+    """The formula that a network of splines stands for, edge by edge and as a whole."""
+    if name not in READINGS:
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(READINGS)}")
+    print_symbols(name, weights, _console)
 
 
 @app.command("list")
