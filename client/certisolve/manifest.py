@@ -116,6 +116,15 @@ class Manifest:
         history = self.stepping and spec.axes and self.axes[spec.axes[0]].kind == "points"
         return spec.axes[1:] if history else spec.axes
 
+    def yardstick(self, output: str) -> str:
+        """Name of the output whose size differences of `output` are compared with.
+
+        Its own, but for the deviation of an ensemble: a difference of nearly equal members, which
+        is as sure as they are.
+        """
+        fields = {each.deviation: each.output for each in self.postprocess}
+        return fields.get(output, output)
+
     @classmethod
     def from_json(cls, document: bytes | str, *, strict: bool = True) -> "Manifest":
         """The manifest in a JSON document.

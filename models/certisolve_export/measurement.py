@@ -29,6 +29,7 @@ def batch_deviation(
     answer: Answer,
     examples: Sequence[Sequence[Tensor]],
     batch_sizes: Sequence[int] = BATCH_SIZES,
+    yardsticks: Sequence[int] | None = None,
 ) -> float:
     """Largest relative L2 difference between an answer alone and in batches.
 
@@ -36,23 +37,36 @@ def batch_deviation(
         answer: of the model.
         examples: inputs with a batch as large as the largest, one entry per resolution.
         batch_sizes: to compare with; 0.0 is returned for none.
+        yardsticks: per output, index of the one whose size its differences are compared with, see
+            `Manifest.yardstick`; None for each its own.
     """
-    return max(_deviation(answer, inputs, batch_sizes) for inputs in examples)
+    return max(_deviation(answer, inputs, batch_sizes, yardsticks) for inputs in examples)
 
 
-def deviation(actual: Tensor, expected: Tensor) -> float:
-    """Largest relative L2 difference over the samples; absolute where nothing is expected."""
+def deviation(actual: Tensor, expected: Tensor, yardstick: Tensor | None = None) -> float:
+    """Largest L2 difference over the samples, relative to the expected one's size or another's.
+
+    Absolute where nothing is expected.
+    """
     difference = torch.linalg.vector_norm((actual - expected).flatten(1), dim=1)
-    scale = torch.linalg.vector_norm(expected.flatten(1), dim=1)
+    size = expected if yardstick is None else yardstick
+    scale = torch.linalg.vector_norm(size.flatten(1), dim=1)
     return float((difference / torch.where(scale > 0, scale, 1.0)).max())
 
 
-def _deviation(answer: Answer, inputs: Sequence[Tensor], batch_sizes: Sequence[int]) -> float:
+def _deviation(
+    answer: Answer,
+    inputs: Sequence[Tensor],
+    batch_sizes: Sequence[int],
+    yardsticks: Sequence[int] | None,
+) -> float:
     largest = max(batch_sizes, default=0)
     alone = [answer([tensor[i : i + 1] for tensor in inputs]) for i in range(largest)]
     worst = 0.0
     for size in batch_sizes:
         together = answer([tensor[:size] for tensor in inputs])
-        for output, singles in zip(together, zip(*alone, strict=True), strict=True):
-            worst = max(worst, deviation(output, torch.cat(singles[:size])))
+        expected = [torch.cat(singles[:size]) for singles in zip(*alone, strict=True)]
+        for index, output in enumerate(together):
+            scale = expected[yardsticks[index] if yardsticks else index]
+            worst = max(worst, deviation(output, expected[index], scale))
     return worst

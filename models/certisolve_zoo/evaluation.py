@@ -46,7 +46,13 @@ def batch_deviation(
         spec: how it answers.
         examples: inputs with a batch of 8 at least, one entry per resolution.
     """
-    return measurement.batch_deviation(lambda inputs: answer(model, spec, inputs), examples)
+    names = [output.name for output in spec.outputs]
+    fields = {each.deviation: each.output for each in spec.postprocess(model)}
+    return measurement.batch_deviation(
+        lambda inputs: answer(model, spec, inputs),
+        examples,
+        yardsticks=[names.index(fields.get(name, name)) for name in names],
+    )
 
 
 def _measured(

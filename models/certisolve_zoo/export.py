@@ -53,7 +53,8 @@ def _dimensions(spec: ModelSpec) -> dict[str, Dim]:
     """The sizes that a request may choose; a channel axis has one size only."""
     dimensions = {BATCH: Dim(BATCH, min=1, max=_most_rows(spec))}
     for name, axis in spec.axes.items():
-        if axis.kind == "grid":
+        # A grid of one size only, as of sensors, is as fixed as a channel axis.
+        if axis.kind == "grid" and spec.grid_limits[0] < spec.grid_limits[1]:
             dimensions[name] = _grid_dimension(name, spec)
         elif axis.kind == "points":
             dimensions[name] = Dim(name, min=axis.minimum, max=axis.maximum)

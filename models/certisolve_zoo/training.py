@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from jaxtyping import Float
 from rich.console import Console
 from rich.progress import Progress
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+from certisolve_export.measurement import relative_l2 as relative_l2
 
 from .data import Samples
 
@@ -41,14 +41,6 @@ class TrainingRun:
     def num_epochs(self, full: int) -> int:
         """How many of the full schedule's epochs this run makes."""
         return max(1, round(full * self.scale))
-
-
-def relative_l2(
-    prediction: Float[Tensor, "sample ..."], target: Float[Tensor, "sample ..."]
-) -> Float[Tensor, " sample"]:
-    """|prediction - target|_2 / |target|_2 of each sample."""
-    difference = torch.linalg.vector_norm((prediction - target).flatten(1), dim=1)
-    return torch.div(difference, torch.linalg.vector_norm(target.flatten(1), dim=1))
 
 
 def fit(

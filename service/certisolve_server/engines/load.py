@@ -97,7 +97,7 @@ def _check_golden(engine: AbstractEngine, case: GoldenCase) -> None:
             raise ProgramError(f"{_where(engine, case)}: {spec.name} has shape {actual.shape}")
         if actual.dtype != wire.DTYPES[spec.dtype]:
             raise ProgramError(f"{_where(engine, case)}: {spec.name} is {actual.dtype}")
-        error = _rel_l2(actual, expected)
+        error = _rel_l2(actual, expected, case.outputs[manifest.yardstick(spec.name)])
         if not error <= manifest.golden_tolerance:
             raise ProgramError(
                 f"{_where(engine, case)}: {spec.name} is off its golden value by {error:.2e} "
@@ -165,8 +165,8 @@ def _measure_step(
     return min(times[1:])
 
 
-def _rel_l2(actual: NDArray[Any], expected: NDArray[Any]) -> float:
-    scale = np.linalg.norm(expected.astype(np.float64))
+def _rel_l2(actual: NDArray[Any], expected: NDArray[Any], yardstick: NDArray[Any]) -> float:
+    scale = np.linalg.norm(yardstick.astype(np.float64))
     difference = np.linalg.norm(actual.astype(np.float64) - expected.astype(np.float64))
     return float(difference / scale) if scale else float(difference)
 
