@@ -31,8 +31,9 @@ HISTORY, NUM_STEPS = 10, 15
 WIDTH, NUM_MODES = 48, 32
 NUM_TRAJECTORIES, NUM_FRAMES = 1024, 60
 BATCH_SIZE = 8
-EPOCHS, FED_BACK_EPOCHS = 32, 8
-LEARNING_RATE, FED_BACK_LEARNING_RATE = 3e-3, 5e-4
+# Of the three stages of training.
+EPOCHS = 32, 8, 8
+LEARNING_RATES = 3e-3, 5e-4, 1e-3
 UNSEEN_SEED, EXAMPLE_SEED = (1_000_000, 0), (1_000_000, 1)
 TIMES = tuple(round(DT * step, 10) for step in range(1, NUM_STEPS + 1))
 ERROR_TIMES = (0.1, 0.2, 0.5, 1.0, 1.5)
@@ -105,6 +106,30 @@ class Forecast(nn.Module):
         return forecast(recurrent, history[:, -self.given :], NUM_STEPS)
 
 
+class Everything(nn.Module):
+    """The successors of every frame of a history, then the rest of the forecast. For training.
+
+    Args:
+        network: that steps; gradients reach it through all steps.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, history: Float[Tensor, "batch time x"]) -> Float[Tensor, "batch step x"]:
+        """The frames from the second of the history on."""
+        recurrent = cast("Recurrent", self.network)
+        state, frames = recurrent.initial_state(history[:, 0]), []
+        for given in history.unbind(1):
+            frame, state = recurrent.step(given, state)
+            frames.append(frame)
+        for _ in range(NUM_STEPS - 1):
+            frame, state = recurrent.step(frame, state)
+            frames.append(frame)
+        return torch.stack(frames, dim=1)
+
+
 def trajectories(
     seed: tuple[int, ...], num_samples: int, num_frames: int
 ) -> Float[Tensor, "sample t x"]:
@@ -139,38 +164,45 @@ def samples(seed: tuple[int, ...], num_samples: int) -> Samples:
     return Samples((frames[:, :HISTORY],), frames[:, HISTORY:])
 
 
-def train(model: nn.Module, fed_back: nn.Module, run: TrainingRun) -> nn.Module:
-    """Adam on the relative L2 error of the next frames, then of frames that were fed back.
+def train(model: nn.Module, one_step: nn.Module, given: int, run: TrainingRun) -> nn.Module:
+    """Adam on the relative L2 error of the next frames, of frames that were fed back, of both.
 
     Args:
-        model: takes true frames (batch, time, x) and returns the successor of each.
-        fed_back: takes a history and returns the frames after it; shares the weights.
+        model: that steps.
+        one_step: takes true frames (batch, time, x) and returns the successor of each; shares the
+            weights.
+        given: frames before a forecast that the model can make use of.
         run: seed and fraction of the schedule.
     """
     frames = trajectories((run.seed, 0), NUM_TRAJECTORIES, NUM_FRAMES)
-    schedule = ((model, EPOCHS, LEARNING_RATE), (fed_back, FED_BACK_EPOCHS, FED_BACK_LEARNING_RATE))
-    for stage, (module, full, learning_rate) in enumerate(schedule):
-        num_epochs = run.num_epochs(full)
-        optimizer = torch.optim.Adam(module.parameters(), learning_rate)
-        steps = num_epochs * (NUM_TRAJECTORIES // BATCH_SIZE)
-        fit(
-            module,
-            optimizer,
-            (_epoch(frames, (run.seed, stage, epoch)) for epoch in range(num_epochs)),
-            num_epochs=num_epochs,
-            loss=mean_frame_error,
-            run=run,
-            schedule=OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1),
-        )
+    for stage, module in enumerate((one_step, Forecast(model, given), Everything(model))):
+        train_stage(stage, module, frames, run)
     return model
+
+
+def train_stage(stage: int, module: nn.Module, frames: Tensor, run: TrainingRun) -> None:
+    """One of the three stages, on trajectories on the reference grid."""
+    num_epochs = run.num_epochs(EPOCHS[stage])
+    optimizer = torch.optim.Adam(module.parameters(), LEARNING_RATES[stage])
+    steps = num_epochs * (NUM_TRAJECTORIES // BATCH_SIZE)
+    fit(
+        module,
+        optimizer,
+        (_epoch(frames, (run.seed, stage, epoch)) for epoch in range(num_epochs)),
+        num_epochs=num_epochs,
+        loss=mean_frame_error,
+        run=run,
+        schedule=OneCycleLR(optimizer, LEARNING_RATES[stage], total_steps=steps, pct_start=0.1),
+    )
 
 
 def recipe(first_stage: str) -> str:
     """The training in words."""
     return (
         f"Adam, one-cycle learning rate, batches of {BATCH_SIZE}, relative L2 loss of each frame: "
-        f"{EPOCHS} epochs up to {LEARNING_RATE} on {first_stage}, then {FED_BACK_EPOCHS} up to "
-        f"{FED_BACK_LEARNING_RATE} on {NUM_STEPS} steps in a row from {HISTORY} true frames"
+        f"{EPOCHS[0]} epochs up to {LEARNING_RATES[0]} on {first_stage}; {EPOCHS[1]} up to "
+        f"{LEARNING_RATES[1]} on {NUM_STEPS} steps in a row after {HISTORY} true frames; "
+        f"{EPOCHS[2]} up to {LEARNING_RATES[2]} on these steps and those from the true frames"
     )
 
 
@@ -193,7 +225,16 @@ def _epoch(frames: Tensor, seed: tuple[int, int, int]) -> Iterator[Samples]:
         window = frames[index, start : start + length, offset::STRIDE]
         if torch.rand((), generator=generator) < 0.5:
             window = -window.flip(2)  # u(x) -> -u(-x) leaves the equation as it is
-        if stage == 0:
-            yield Samples((window[:, :-1],), window[:, 1:])
-        else:
-            yield Samples((window[:, :HISTORY],), window[:, HISTORY:])
+        yield (_next_frames, _later_frames, _all_frames)[stage](window)
+
+
+def _next_frames(window: Tensor) -> Samples:
+    return Samples((window[:, :-1],), window[:, 1:])
+
+
+def _later_frames(window: Tensor) -> Samples:
+    return Samples((window[:, :HISTORY],), window[:, HISTORY:])
+
+
+def _all_frames(window: Tensor) -> Samples:
+    return Samples((window[:, :HISTORY],), window[:, 1:])

@@ -70,7 +70,7 @@ def architecture() -> nn.Module:
 def train(run: TrainingRun) -> nn.Module:
     """On whole sequences by fast convolutions, then step by step on its own predictions."""
     model = architecture()
-    return ks.train(model, ks.Forecast(model), run)
+    return ks.train(model, model, ks.HISTORY, run)
 
 
 def unseen(num_samples: int, cache: Path) -> list[Samples]:
@@ -106,7 +106,19 @@ SPEC = ModelSpec(
         ),
     ),
     title="Kuramoto-Sivashinsky, ν = 0.1, seen on a coarse grid: a forecast from past frames",
-    description="Memory neural operator.",
+    description=(
+        "Memory neural operator (Buitrago Ruiz et al., 2024): Fourier layers in space, and between "
+        "them a diagonal state space in time at every point. The input is a list of frames, 0.1 "
+        "apart, the present one last. A frame holds the values of u at 64 points, neither averaged "
+        "nor filtered: waves above the 32nd, a sixth of the energy, are folded onto the others, so "
+        "that a frame alone does not determine the next one, but the frames before it nearly do. "
+        "The errors are those of histories of ten frames. With 5, 3, 2 frames or a single one they "
+        "are 0.27, 0.33, 0.38 and 0.53: for a single frame, take `ks1d-ffno`, which has no memory "
+        "and is better at that. They hold for "
+        "developed chaos, a time of 4 or more after a smooth start, and for u of zero mean over "
+        "the interval; its mean over the 64 points is that of waves folded onto it, a percent of "
+        "u, and changes."
+    ),
     equation=ks.EQUATION,
     axes={
         "history": Axis(kind="points", minimum=1, maximum=ks.HISTORY),
