@@ -64,7 +64,7 @@ class VorticityFno(nn.Module):
         self.num_waves = num_points // 2
         self.network = PeriodicFno2d(NUM_FEATURES, 1, width, (num_modes, num_modes), num_layers)
         for name, value in _constants(num_points, nu, dt, amplitude).items():
-            self.register_buffer(name, value.float().contiguous(), persistent=False)
+            self.register_buffer(name, value.float().contiguous())
 
     def forward(self, w: Float[Tensor, "batch y x"]) -> Float[Tensor, "batch y x"]:
         """The vorticity Δt later, on the same grid."""
