@@ -55,28 +55,38 @@ def measure_baselines(
     problems = zip(spec.resolutions, spec.unseen(max(BATCH_SIZES), cache), strict=True)
     rows: list[Baseline] = []
     for sizes, samples in problems:
-        for batch_size in BATCH_SIZES:
-            report(f"model={spec.name} sizes={sizes} batch_size={batch_size}")
-            rows += _compared(model, spec, sizes, samples, batch_size)
+        ours = _timed(_surrogate(model, spec), samples, spec)
+        theirs = []
+        for solver in spec.solvers:
+            report(f"model={spec.name} sizes={sizes} solver={solver.name!r} grid={solver.grid!r}")
+            theirs.append((solver, _timed(_classical(solver), samples, spec)))
+        rows += _compared(theirs, ours, sizes)
     return tuple(rows)
 
 
-def _compared(
-    model: nn.Module, spec: ModelSpec, sizes: Sizes, samples: Samples, batch_size: int
-) -> list[Baseline]:
-    def surrogate(*inputs: Tensor) -> Tensor:
+def _surrogate(model: nn.Module, spec: ModelSpec) -> Callable[..., Tensor]:
+    def solve(*inputs: Tensor) -> Tensor:
         chunks = zip(*(torch.split(tensor, CHUNK_SIZE) for tensor in inputs), strict=True)
         return torch.cat([answer(model, spec, chunk)[0] for chunk in chunks])
 
-    def classical(solver: ClassicalSolver) -> Callable[..., Tensor]:
-        return lambda *inputs: torch.from_numpy(solver.solve(*(each.numpy() for each in inputs)))
+    return solve
 
-    ours = _timed(surrogate, samples, batch_size, spec)
-    theirs = [(s, _timed(classical(s), samples, batch_size, spec)) for s in spec.solvers]
-    return [
-        _baseline(solver, role, measured, ours, sizes, batch_size)
-        for role, (solver, measured) in _chosen(theirs, ours.error).items()
-    ]
+
+def _classical(solver: ClassicalSolver) -> Callable[..., Tensor]:
+    return lambda *inputs: torch.from_numpy(solver.solve(*(each.numpy() for each in inputs)))
+
+
+def _compared(
+    theirs: list[tuple[ClassicalSolver, dict[int, _Measured]]],
+    ours: dict[int, _Measured],
+    sizes: Sizes,
+) -> list[Baseline]:
+    rows = []
+    for batch_size, model in ours.items():
+        measured = [(solver, timed[batch_size]) for solver, timed in theirs]
+        for role, (solver, classical) in _chosen(measured, model.error).items():
+            rows.append(_baseline(solver, role, classical, model, sizes, batch_size))
+    return rows
 
 
 def _chosen(
@@ -120,26 +130,29 @@ def _baseline(
     )
 
 
-def _timed(
-    solve: Callable[..., Tensor], samples: Samples, batch_size: int, spec: ModelSpec
-) -> _Measured:
-    """Medians over several batches; the error always over all samples, in batches."""
-    whole = max(BATCH_SIZES)
+def _timed(solve: Callable[..., Tensor], samples: Samples, spec: ModelSpec) -> dict[int, _Measured]:
+    """Medians over several calls by batch size, and the error over all samples, in batches."""
     started = time.perf_counter()
-    prediction = torch.cat(
-        [solve(*samples[i : i + whole].inputs) for i in range(0, len(samples), whole)]
-    )
-    durations = [1e3 * (time.perf_counter() - started) / len(samples)]
-    if batch_size < whole:
-        durations.clear()
-    while len(durations) < REPEATS[batch_size] and time.perf_counter() - started < LONGEST_S:
-        first = len(durations) * batch_size % len(samples)
-        batch = samples[first : first + batch_size]
-        repeat_started = time.perf_counter()
-        solve(*batch.inputs)
-        durations.append(1e3 * (time.perf_counter() - repeat_started) / len(batch))
+    prediction, first_s = _clocked(solve, samples)
     error = float(sample_errors(prediction, samples.target, spec.metric).mean())
-    return _Measured(statistics.median(durations), error if math.isfinite(error) else math.inf)
+    measured = {}
+    for batch_size in BATCH_SIZES:
+        durations = [first_s] if batch_size == len(samples) else []
+        while len(durations) < REPEATS[batch_size]:
+            if durations and time.perf_counter() - started > LONGEST_S:
+                break
+            first = len(durations) * batch_size % len(samples)
+            durations.append(_clocked(solve, samples[first : first + batch_size])[1])
+        time_ms = 1e3 * statistics.median(durations) / batch_size
+        measured[batch_size] = _Measured(time_ms, error if math.isfinite(error) else math.inf)
+    return measured
+
+
+def _clocked(solve: Callable[..., Tensor], samples: Samples) -> tuple[Tensor, float]:
+    """The answers, and the seconds they took."""
+    started = time.perf_counter()
+    answers = solve(*samples.inputs)
+    return answers, time.perf_counter() - started
 
 
 def _rounded(value: float) -> float:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from .catalog import CATALOG
 from .records import Record
+from .targets import target_rows
 
 ERRORS_BEGIN = "<!-- python -m certisolve_zoo table -->"
 BASELINES_BEGIN = "<!-- make baselines -->"
 _END = "<!-- end -->"
 _ERROR_HEADER = ("model", "resolution", "metric", "mean error", "worst", "samples")
 _HORIZON_HEADER = ("model", "resolution", "metric", "mean error at time")
+_TARGET_HEADER = ("model", "quantity", "target", "measured", "met")
 _BASELINE_HEADER = (
     "model",
     "batch",
@@ -25,14 +27,15 @@ _BASELINE_HEADER = (
 
 
 def errors_table(weights: Path) -> str:
-    """Errors on unseen samples, then those at single times of models that advance in time.
+    """Errors on unseen samples, those at single times of models that step, and the targets.
 
     Args:
         weights: folder of the records.
     """
     records = _records(weights)
     errors = _table(_ERROR_HEADER, _error_rows(records))
-    return f"{errors}\n{_table(_HORIZON_HEADER, _horizon_rows(records))}"
+    horizons = _table(_HORIZON_HEADER, _horizon_rows(records))
+    return f"{errors}\n{horizons}\n{_table(_TARGET_HEADER, target_rows(records))}"
 
 
 def baselines_table(weights: Path) -> str:
