@@ -4,8 +4,12 @@ from .spec import ModelSpec
 from .specs import (
     burgers1d_fno,
     darcy2d_fno,
+    diffreact_multionet,
     kan_formula,
     kan_friction,
+    ks1d_ffno,
+    ks1d_memno,
+    ns2d_fno,
     poisson_dcdm,
     projectile_feedback,
     projectile_neural_feedback,
@@ -16,12 +20,16 @@ from .specs import (
 _SPECS = (
     burgers1d_fno.SPEC,
     darcy2d_fno.SPEC,
-    kan_formula.SPEC,
-    kan_friction.SPEC,
-    poisson_dcdm.SPEC,
+    ns2d_fno.SPEC,
+    ks1d_memno.SPEC,
+    ks1d_ffno.SPEC,
     spiral_feedback.SPEC,
     spiral_neural_feedback.SPEC,
     projectile_feedback.SPEC,
     projectile_neural_feedback.SPEC,
+    kan_formula.SPEC,
+    kan_friction.SPEC,
+    diffreact_multionet.SPEC,
+    poisson_dcdm.SPEC,
 )
 CATALOG: dict[str, ModelSpec] = {spec.name: spec for spec in _SPECS}
