@@ -4,6 +4,7 @@ Every edge is replaced by the elementary function it is nearest to, the function
 one formula, and its constants are fitted again to the values of the whole network and rounded.
 """
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +72,7 @@ class ReadOut:
 
 def read_out(readable: Readable) -> ReadOut:
     """The formula of a trained network."""
-    network = readable.network.double()
+    network = copy.deepcopy(readable.network).double()
     edges = _read_edges(network, readable)
     points, values = _network_values(network, readable)
     composed = _Composer(edges, readable).formula()
@@ -90,7 +91,7 @@ def _read_edges(network: Kan, readable: Readable) -> tuple[Edge, ...]:
         x = lower + fractions * (upper - lower)
         y = layer.edge_values(x)
         if index == 0:
-            x = torch.tensor(readable.middles) + x * torch.tensor(readable.halves)
+            x = x.new_tensor(readable.middles) + x * x.new_tensor(readable.halves)
         if index == len(layers) - 1:
             y = readable.scale * y
         edges += _read_layer(index, x, y)
@@ -101,7 +102,7 @@ def _read_edges(network: Kan, readable: Readable) -> tuple[Edge, ...]:
 def _read_layer(index: int, x: Tensor, y: Tensor) -> list[Edge]:
     _, num_sources, num_targets = y.shape
     return [
-        Edge(index, i, j, best_fit(x[:, i].double().numpy(), y[:, i, j].numpy()))
+        Edge(index, i, j, best_fit(x[:, i].numpy(), y[:, i, j].numpy()))
         for j in range(num_targets)
         for i in range(num_sources)
     ]
