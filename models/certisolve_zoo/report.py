@@ -44,7 +44,10 @@ def baselines_table(weights: Path) -> str:
     Args:
         weights: folder of the records.
     """
-    return _table(_BASELINE_HEADER, _baseline_rows(_records(weights)))
+    records = _records(weights)
+    machines = sorted({row.hardware for each in records.values() for row in each.baselines})
+    lines = "".join(f"Hardware: {machine}.\n" for machine in machines)
+    return f"{lines}\n{_table(_BASELINE_HEADER, _baseline_rows(records))}"
 
 
 def put_table(page: Path, begin: str, table: str) -> None:
