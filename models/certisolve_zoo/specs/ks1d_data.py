@@ -211,7 +211,8 @@ def mean_frame_error(
 ) -> Float[Tensor, ""]:
     """|prediction - target|_2 / |target|_2 over space, averaged over frames and samples."""
     difference = torch.linalg.vector_norm(prediction - target, dim=2)
-    return (difference / torch.linalg.vector_norm(target, dim=2)).mean()
+    sizes = torch.linalg.vector_norm(target, dim=2)
+    return torch.as_tensor((difference / sizes).mean())
 
 
 def _epoch(frames: Tensor, seed: tuple[int, int, int]) -> Iterator[Samples]:
