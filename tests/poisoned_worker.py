@@ -15,8 +15,8 @@ from torch import Tensor
 
 from certisolve_server.cli import app
 from certisolve_server.engines import AbstractDevice, AbstractEngine, LoadedEngine, load_engine
-from certisolve_server.engines.base import Launch
-from certisolve_server.jobs import Artifact
+from certisolve_server.engines.base import Answer, Launch
+from certisolve_server.jobs import Artifact, Work
 from certisolve_server.processes import loading
 
 #: As the first value of a first input.
@@ -36,14 +36,16 @@ class Mortal(AbstractEngine):
         super().__init__(engine.artifact, engine.device)
         self._engine = engine
 
-    def forward(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        return self._engine.forward(inputs)
+    def solve(self, inputs: Sequence[Tensor], work: Sequence[Work]) -> Answer:
+        return self._engine.solve(inputs, work)
 
-    def launch(self, columns: Sequence[Sequence[NDArray[Any]]]) -> Launch:
+    def launch(
+        self, columns: Sequence[Sequence[NDArray[Any]]], work: Sequence[Work] | None = None
+    ) -> Launch:
         poisoned = any(row.flat[0] == POISON for row in columns[0])
         if poisoned and Path(os.environ[WHILE]).exists():
             os.kill(os.getpid(), signal.SIGKILL)
-        return self._engine.launch(columns)
+        return self._engine.launch(columns, work)
 
 
 def load_mortal(artifact: Artifact, device: AbstractDevice) -> LoadedEngine:

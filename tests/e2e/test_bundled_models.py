@@ -1,6 +1,8 @@
 """The bundled models, served by a real process, as their users meet them."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from doors import DOORS, solve_through
 ARTIFACTS = Path(__file__).parents[2] / "models" / "artifacts"
 RESOLUTIONS = (256, 512, 1024)
 NUM_UNSEEN = 12
+ROUNDING = 1e-6
 
 
 @pytest.fixture(scope="module")
@@ -155,10 +158,11 @@ def test_every_bundled_model_meets_its_manifest_on_unseen_inputs(
         assert all(each is not None and each.in_validated_range for each in told)
         answers = np.stack([solution.fields[spec.outputs[0].name] for solution in solutions])
         errors = sample_errors(torch.from_numpy(answers), cases.target, spec.metric)
-        # The mean of a few errors scatters around that of the manifest; none exceeds the worst of
-        # the same samples, up to the roundings of a batch.
-        assert errors.max() <= 1.01 * measured.worst_error + 1e-6
-        assert errors.mean() <= measured.error + 3 * errors.std() / len(errors) ** 0.5
+        # The mean of a few errors scatters around that of the manifest, and their worst, of other
+        # samples of some models, around the worst there; inputs are rounded to float32 on their
+        # way.
+        assert errors.max() <= 1.1 * measured.worst_error + ROUNDING
+        assert errors.mean() <= measured.error + 3 * errors.std() / len(errors) ** 0.5 + ROUNDING
 
 
 def test_an_unvalidated_burgers_grid_is_resampled_and_flagged(bundled: LocalServer) -> None:
@@ -194,3 +198,13 @@ def test_the_server_stops_when_asked(small_models: Path) -> None:
         server.process.terminate()
         assert server.process.wait(20) == 0
         assert "Traceback" not in server.said()
+
+
+@pytest.mark.parametrize("example", ["burgers.py", "forecast.py"])
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_the_examples_run(example: str, scheme: str, bundled: LocalServer, tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "examples" / example
+    command = [sys.executable, str(script), bundled.url(scheme)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
