@@ -1,6 +1,7 @@
 """Promises of every architecture: it exports for any batch and size, and answers as it did."""
 
 import importlib
+import inspect
 import io
 import itertools
 import pkgutil
@@ -18,7 +19,9 @@ import certisolve_zoo.kan
 import certisolve_zoo.ode
 import certisolve_zoo.operators
 from certisolve_server.artifacts.pt2_guard import check_pt2
+from certisolve_zoo.kan.friction import FrictionKan
 from certisolve_zoo.kan.network import Kan
+from certisolve_zoo.kan.range_check import KnotExcess
 from certisolve_zoo.ode.feedback import FeedbackField, LinearFeedback, NeuralFeedback
 from certisolve_zoo.ode.field import VectorField
 from certisolve_zoo.operators.deeponet import DeepOnet
@@ -81,6 +84,17 @@ BLOCKS = ({"y": 16, "x": 24}, {"y": 8, "x": 16})
 POINTS = ({"point": 12}, {"point": 30}, {"point": 9})
 
 
+class OfScaledPipes(nn.Module):
+    """Friction of pipes that are given in the coordinates of its network, within [-1, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.friction = FrictionKan(Kan((2, 4, 1), 6))
+
+    def forward(self, r, e):
+        return self.friction(*self.friction.coordinates.inverse(r, e))
+
+
 def _feedback(feedback: nn.Module) -> FeedbackField:
     return FeedbackField(VectorField(2, (8,)), feedback)
 
@@ -117,6 +131,7 @@ all_architectures = [
         "multionet", lambda: MultiOnet((7, 5), 2, 8, 3), ((7,), (5,), ("point", 2)), POINTS
     ),
     Architecture("kan", lambda: Kan((2, 4, 1), 6), (("point",), ("point",)), POINTS),
+    Architecture("friction-kan", OfScaledPipes, (("point",), ("point",)), POINTS),
     Architecture("vector-field", lambda: VectorField(3, (8, 8)), ((3,),)),
     Architecture(
         "linear-feedback", lambda: _feedback(LinearFeedback(torch.eye(2))), ((2,), (2,), ())
@@ -203,7 +218,9 @@ def _outputs(network: Callable[..., Any], inputs: Inputs) -> Inputs:
 def _assert_same(outputs: Inputs, expected: Inputs) -> None:
     for output, reference in zip(outputs, expected, strict=True):
         assert output.shape == reference.shape
-        difference, size = ((t.flatten(1).norm(dim=1)) for t in (output - reference, reference))
+        difference, size = (
+            t.reshape(len(t), -1).norm(dim=1) for t in (output - reference, reference)
+        )
         assert (difference <= TOLERANCE * size).all(), difference / size
 
 
@@ -218,9 +235,11 @@ def test_every_module_of_the_packages_is_part_of_a_listed_architecture():
         for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             members = vars(importlib.import_module(info.name)).values()
             classes = (m for m in members if isinstance(m, type) and m.__module__ == info.name)
-            defined |= {each for each in classes if issubclass(each, nn.Module)}
+            modules = {each for each in classes if issubclass(each, nn.Module)}
+            defined |= {each for each in modules if not inspect.isabstract(each)}
     assert defined
-    assert not defined - listed
+    # Looks at answers of a network, and is exported beside it: tests/zoo/test_export.py.
+    assert not defined - listed - {KnotExcess}
 
 
 def test_the_server_admits_the_archive(archive):

@@ -15,7 +15,7 @@ from certisolve.manifest import Manifest
 from certisolve_export import ExportError
 from certisolve_export.layout import GOLDEN_BATCH, golden_case
 from certisolve_export.measurement import deviation
-from certisolve_zoo.arguments import program_arguments
+from certisolve_zoo.arguments import program_arguments, system_arguments
 from certisolve_zoo.artifact import build_artifact
 from certisolve_zoo.evaluation import answer, batch_deviation
 from certisolve_zoo.export import export_program
@@ -81,6 +81,24 @@ def test_the_loaded_program_equals_the_network(spec, model, program, batch_size)
             _outputs(program, arguments), _outputs(spec.served(model), arguments), strict=True
         ):
             torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_programs_beside_the_network_are_what_the_spec_says(spec, model, artifact):
+    beside = {}
+    for example in spec.examples(3):
+        if spec.checks is not None:
+            taken = (*example, *answer(model, spec, example))
+            beside["checks.pt2"] = spec.checks.module(model), taken
+        if spec.system is not None:
+            beside["operator.pt2"] = spec.system.operator(), system_arguments(spec, example)
+        for name, (module, taken) in beside.items():
+            program = torch.export.load(artifact / name).module()
+            for actual, expected in zip(
+                _outputs(program, taken), _outputs(module, taken), strict=True
+            ):
+                torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-9)
+    written = {path.name for path in artifact.glob("*.pt2")}
+    assert written == {"program.pt2", *beside}
 
 
 def test_golden_tensors_hold_every_validated_resolution(spec, model, artifact, manifest):
