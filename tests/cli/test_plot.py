@@ -7,6 +7,7 @@ import pytest
 from certisolve import Diagnostics, ModelRef, Solution, Timings
 from certisolve.manifest import Axis, Feedback, Stepping, TensorSpec, ValidatedResolution
 from certisolve_server.cli.plot import draw
+from certisolve_server.cli.solve import error_bar
 from helpers import PERIODIC, field_manifest
 
 
@@ -125,3 +126,30 @@ def test_answers_of_every_family_are_drawn(tmp_path, layout):
     }
     draw(tmp_path / "out.png", solution, manifest, sent)
     assert _is_a_picture(tmp_path / "out.png")
+
+
+def test_the_error_of_a_forecast_is_told_at_its_last_time_and_as_a_whole():
+    measured = ValidatedResolution(
+        sizes={"x": 6},
+        error=0.01,
+        worst_error=0.02,
+        metric="rel_l2",
+        num_samples=3,
+        t=(0.5, 1.0),
+        error_at_t=(0.01, 0.03),
+    )
+    manifest = field_manifest(
+        "forecast",
+        family="rollout",
+        stepping=Stepping(dt=0.5, max_steps=2),
+        t=(0.5, 1.0),
+        inputs=(TensorSpec(name="u", dtype="F32", axes=("x",), description="now"),),
+        resolutions=(measured,),
+    )
+    solution = dataclasses.replace(
+        _solution(manifest, {"x": 6}),
+        diagnostics=Diagnostics(in_validated_range=True, resampled_from=None, expected_error=0.03),
+    )
+    told = error_bar(solution, manifest)
+    assert told.startswith("3 % rel. L2 expected at t = 1; whole forecasts 1 %")
+    assert "at most 2 %" in told

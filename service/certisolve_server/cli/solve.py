@@ -126,7 +126,11 @@ def error_bar(solution: "Solution", manifest: "Manifest") -> str:
         return "[yellow]never measured[/]"
     expected = describe_error(diagnostics.expected_error, measured.metric)
     worst = describe_error(measured.worst_error, measured.metric)
-    return f"{expected} expected; at most {worst} in {measured.num_samples} unseen samples"
+    bound = f"at most {worst} in {measured.num_samples} unseen samples"
+    if not measured.t:
+        return f"{expected} expected; {bound}"
+    whole = describe_error(measured.error, measured.metric)
+    return f"{expected} expected at t = {solution.t[-1]:g}; whole forecasts {whole}, {bound}"
 
 
 def findings(solution: "Solution") -> list[tuple[str, str]]:
