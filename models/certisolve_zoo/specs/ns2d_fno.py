@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from certisolve.manifest import Axis, ParameterSpec, Stepping, TensorSpec
+from certisolve_zoo.checks.conservation import MeanConservation
 from certisolve_zoo.data import Samples
 from certisolve_zoo.operators.vorticity import VorticityFno
 from certisolve_zoo.pdes.navier_stokes import diagonal_forcing, solve_navier_stokes
@@ -56,17 +57,6 @@ class Rollout(nn.Module):
             w = self.network(w)
             frames.append(w)
         return torch.stack(frames, dim=1)
-
-
-class MeanDrift(nn.Module):
-    """|mean w(t) - mean w(0)| over the root mean square of w(0), the largest of the frames."""
-
-    def forward(
-        self, w: Float[Tensor, "batch y x"], frames: Float[Tensor, "batch t y x"]
-    ) -> Float[Tensor, " batch"]:
-        """The defect of each sample."""
-        drift = frames.mean(dim=(2, 3)) - w.mean(dim=(1, 2)).unsqueeze(1)
-        return drift.abs().amax(dim=1) / w.square().mean(dim=(1, 2)).sqrt()
 
 
 def architecture() -> nn.Module:
@@ -209,7 +199,9 @@ SPEC = ModelSpec(
     ),
     t=tuple(DT * step for step in range(1, MAX_STEPS + 1)),
     error_times=(1.0, 5.0, 10.0, 20.0, 40.0),
-    checks=AnswerChecks(names=("conservation_defect",), module=lambda network: MeanDrift()),
+    checks=AnswerChecks(
+        names=("conservation_defect",), module=lambda network: MeanConservation(frames=True)
+    ),
     grid_limits=(NUM_POINTS, 256),
     resolutions=tuple({"y": points, "x": points} for points in RESOLUTIONS),
     unvalidated_resolution="resample",
