@@ -120,7 +120,7 @@ class ContinuousBatcher:
         """
         alone = len(plan.slots) == 1
         status = SlotStatus.FAILED if alone else SlotStatus.RUNNING
-        return self._report(plan, [status] * len(plan.slots), duration_s, suspect=not alone)
+        return self._report(plan, [status] * len(plan.slots), duration_s, failed=not alone)
 
     @property
     def num_running(self) -> int:
@@ -181,7 +181,7 @@ class ContinuousBatcher:
         return Plan(lane, *layout, len(slots.taken), stepped, slots.batch_size(len(stepped)))
 
     def _report(
-        self, plan: Plan, statuses: Sequence[SlotStatus], duration_s: float, suspect: bool = False
+        self, plan: Plan, statuses: Sequence[SlotStatus], duration_s: float, failed: bool = False
     ) -> tuple[Ended, ...]:
         if plan is not self._out:
             raise RuntimeError("this plan is not out")
@@ -191,19 +191,20 @@ class ContinuousBatcher:
         if not plan.slots:
             return ()
         self._shares.charge(plan.lane, duration_s)
-        stepped = [self._lanes[plan.lane].taken[index] for index in plan.slots]
-        for slot in stepped:
-            slot.suspect = suspect
+        slots = self._lanes[plan.lane]
+        stepped = [slots.taken[index] for index in plan.slots]
+        note = slots.suspect if failed else slots.clear
+        note(stepped)
         return tuple(
             Ended(self._end(slot.request.id, status), status)
             for slot, status in zip(stepped, statuses, strict=True)
-            if slot.running and status is not SlotStatus.RUNNING
+            if status is not SlotStatus.RUNNING and slot.running
         )
 
     def _end(self, request_id: str, status: SlotStatus) -> SteppingRequest:
         request = self._held.pop(request_id)
         if request_id in self._running:
-            self._running.pop(request_id).status = status
+            self._lanes[request.lane].end(self._running.pop(request_id), status)
         else:
             del self._lanes[request.lane].waiting[request_id]
             self._forget_if_empty(request.lane)

@@ -390,6 +390,15 @@ def test_an_idle_lane_has_saved_nothing_up():
     assert counts == {"busy": 10, "idle": 10}
 
 
+def test_short_steps_save_nothing_up_for_long_ones():
+    rollouts, device = batcher(), Device()
+    add(rollouts, "grows", "p")
+    add(rollouts, "other", "q")
+    lanes(rollouts, device, {"grows": QUANTUM_S / 10, "other": QUANTUM_S}, 400)
+    counts = Counter(lanes(rollouts, device, {"grows": 50 * QUANTUM_S, "other": QUANTUM_S}, 100))
+    assert counts["grows"] <= 3, "each is worth 50 of the other's"
+
+
 def test_a_lane_does_not_lose_its_debt_by_leaving():
     rollouts, device, spent = batcher(), Device(), Counter()
     add(rollouts, "steady", "p")
