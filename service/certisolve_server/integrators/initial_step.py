@@ -21,14 +21,14 @@ def initial_step(field: VectorField, state: State, k: int) -> Float[Tensor, " ba
         state: with t, y, f and tolerances.
         k: order of the local error.
     """
-    scale = state.atol[:, None] + state.rtol[:, None] * state.y.abs().double()
-    size = norm(state.y.double() / scale)
-    slope = norm(state.f.double() / scale)
+    y, f = state.y.detach(), state.f.detach()
+    scale = state.atol[:, None] + state.rtol[:, None] * y.abs().double()
+    size, slope = norm(y.double() / scale), norm(f.double() / scale)
     left = state.t_end - state.t
     small = (size < _NOTHING) | (slope < _NOTHING)
     first = torch.where(small, 1e-6, 0.01 * size / slope).clamp(max=left)
-    ahead = state.y + first.to(state.y.dtype)[:, None] * state.f
-    change = field((state.t + first).to(state.y.dtype), ahead) - state.f
+    ahead = y + first.to(y.dtype)[:, None] * f
+    change = field((state.t + first).to(y.dtype), ahead).detach() - f
     curvature = norm(change.double() / scale) / first
     steepest = torch.maximum(slope, curvature)
     second = power(0.01 / steepest, 1 / k)

@@ -95,10 +95,12 @@ class Integrator:
             max_steps: steps tried before a sample is given up.
 
         Raises:
-            ValueError: no dt for fixed steps, or a time that is not finite or before the start.
+            ValueError: no dt for fixed steps or none to go on with, or times that do not ascend.
         """
         if dt is None and not self.adaptive:
             raise ValueError(f"{self.name} takes fixed steps: pass dt")
+        if dt is not None and not bool((torch.isfinite(dt) & (dt > 0)).all()):
+            raise ValueError("dt must be positive and finite")
         t, t_end = t.double(), t_end.double()
         if not bool((torch.isfinite(t) & torch.isfinite(t_end) & (t <= t_end)).all()):
             raise ValueError("t and t_end must be finite, and t_end not before t")
@@ -202,12 +204,15 @@ class Integrator:
 
 
 def _error(state: State, trial: Trial) -> Float[Tensor, " batch"]:
-    """Error in units of the tolerance; infinite where the step leads to nothing."""
+    """Error in units of the tolerance; infinite where the step leads to nothing.
+
+    Detached: derivatives are those of the steps that were taken, and not of their sizes.
+    """
     if trial.error is None:
         return torch.zeros_like(state.t)
-    size = torch.maximum(state.y.abs(), trial.y.abs()).double()
+    size = torch.maximum(state.y.detach().abs(), trial.y.detach().abs()).double()
     scale = state.atol[:, None] + state.rtol[:, None] * size
-    return norm(trial.error.double() / scale).nan_to_num(nan=torch.inf)
+    return norm(trial.error.detach().double() / scale).nan_to_num(nan=torch.inf)
 
 
 def _at_rest(

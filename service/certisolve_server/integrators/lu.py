@@ -1,6 +1,7 @@
 """Small linear systems, one per sample, by operations that know no batch.
 
 Batched library routines choose their algorithm by the size of the batch, and with it the rounding.
+Nothing is overwritten, so that derivatives go through.
 """
 
 from typing import NamedTuple
@@ -11,41 +12,48 @@ from torch import Tensor
 
 
 class LU(NamedTuple):
-    """P A = L U: both triangles in one matrix, and the order of the rows."""
+    """Gaussian elimination, one entry per column."""
 
-    factors: Float[Tensor, "batch n n"]
-    rows: Int[Tensor, "batch n"]
+    #: Order of the remaining rows, that of the pivot first: (batch, n - k).
+    orders: list[Int[Tensor, "batch rest"]]
+    #: Multiples of the pivot's row that were taken from the others: (batch, n - k - 1).
+    lower: list[Float[Tensor, "batch rest"]]
+    upper: Float[Tensor, "batch n n"]
 
 
 def factorize(matrix: Float[Tensor, "batch n n"]) -> LU:
-    """Gaussian elimination with partial pivoting; a singular matrix gives non-finite factors."""
-    batch, n, _ = matrix.shape
-    every = torch.arange(batch, device=matrix.device)
-    a = matrix.clone()
-    rows = torch.arange(n, device=matrix.device).repeat(batch, 1)
-    for k in range(n - 1):
-        pivot = a[:, k:, k].abs().argmax(dim=1) + k
-        _swap(a, every, k, pivot)
-        _swap(rows, every, k, pivot)
-        a[:, k + 1 :, k] /= a[:, k, k, None]
-        a[:, k + 1 :, k + 1 :] -= a[:, k + 1 :, k, None] * a[:, k, None, k + 1 :]
-    return LU(a, rows)
+    """Elimination with partial pivoting; a singular matrix gives non-finite factors."""
+    orders, lower, upper = [], [], []
+    n = matrix.shape[1]
+    for k in range(n):
+        order = _pivot_first(matrix[:, :, 0])
+        matrix = matrix.gather(1, order[:, :, None].expand(-1, -1, n - k))
+        head = matrix[:, 0]
+        multiples = matrix[:, 1:, 0] / head[:, :1]
+        orders.append(order)
+        lower.append(multiples)
+        upper.append(torch.nn.functional.pad(head, (k, 0)))
+        matrix = matrix[:, 1:, 1:] - multiples[:, :, None] * head[:, None, 1:]
+    return LU(orders, lower, torch.stack(upper, dim=1))
 
 
 def solve(lu: LU, b: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
     """The solution x of A x = b."""
-    a = lu.factors
-    x = b.gather(1, lu.rows)
-    n = x.shape[1]
-    for k in range(n - 1):
-        x[:, k + 1 :] -= a[:, k + 1 :, k] * x[:, k, None]
-    for k in reversed(range(n)):
-        x[:, k] /= a[:, k, k]
-        x[:, :k] -= a[:, :k, k] * x[:, k, None]
-    return x
+    heads, xs = [], []
+    for order, multiples in zip(lu.orders, lu.lower, strict=True):
+        b = b.gather(1, order)
+        heads.append(b[:, 0])
+        b = b[:, 1:] - multiples * b[:, :1]
+    rest = torch.stack(heads, dim=1)
+    for k in reversed(range(len(heads))):
+        x = rest[:, k] / lu.upper[:, k, k]
+        rest = rest[:, :k] - lu.upper[:, :k, k] * x[:, None]
+        xs.append(x)
+    return torch.stack(xs[::-1], dim=1)
 
 
-def _swap(rows: Tensor, every: Tensor, k: int, pivot: Int[Tensor, " batch"]) -> None:
-    upper, lower = rows[:, k].clone(), rows[every, pivot]
-    rows[every, pivot] = upper
-    rows[:, k] = lower
+def _pivot_first(column: Float[Tensor, "batch rest"]) -> Int[Tensor, "batch rest"]:
+    """The rows with the largest entry's and the first one exchanged."""
+    pivot = column.detach().abs().argmax(dim=1, keepdim=True)
+    rows = torch.arange(column.shape[1], device=column.device).expand_as(column)
+    return torch.where(rows == 0, pivot, torch.where(rows == pivot, 0, rows))

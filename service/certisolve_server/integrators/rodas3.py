@@ -1,4 +1,8 @@
-"""Rodas3 for stiff problems: order 3, L-stable, stiffly accurate, an embedded method of order 2."""
+"""Rodas3 for stiff problems: order 3, L-stable, stiffly accurate, an embedded method of order 2.
+
+Like all linearly implicit methods it may step over a pole of the solution unawares: steps may be
+finite where the solution is not.
+"""
 
 from dataclasses import dataclass
 from fractions import Fraction as Q

@@ -59,5 +59,6 @@ def _stiffness(
     """Estimate dt |k' - k| / |y' - y| of the last two arguments, over its stable value."""
     if tableau.stable is None:
         return None
-    ratio = dt * norm(slopes[-1] - slopes[-2]) / (norm(apart) * tableau.stable)
+    change = (slopes[-1] - slopes[-2]).detach()
+    ratio = dt * norm(change) / (norm(apart.detach()) * tableau.stable)
     return ratio.nan_to_num(nan=0.0, posinf=0.0)

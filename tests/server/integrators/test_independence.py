@@ -176,6 +176,9 @@ def test_what_cannot_be_integrated_is_refused():
     y = torch.tensor([[0.5]], dtype=torch.float64)
     with pytest.raises(ValueError, match="pass dt"):
         integrators.EULER.init(logistic, y, full(1, 0), full(1, 1))
+    for dt in (0.0, -0.1, torch.inf, torch.nan):
+        with pytest.raises(ValueError, match="dt must be"):
+            begin(integrators.EULER, logistic, y, 1, dt=dt)
     for t_end in (-1.0, torch.inf, torch.nan):
         with pytest.raises(ValueError, match="t_end"):
             begin(DOPRI5, logistic, y, float(t_end))
@@ -231,9 +234,10 @@ def test_all_methods_are_in_the_list_once():
 
 
 @every
-def test_gradients_need_not_be_on(method):
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_need_not_be_on(method, mode):
     y = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
-    with torch.no_grad():
+    with mode():
         state = finish(method, robertson, begin(method, robertson, y, 1e-4, dt=1e-5))
     assert state.status.tolist() == [Status.FINISHED]
     assert abs(state.y.sum() - 1) < 1e-12
