@@ -12,7 +12,7 @@ from . import stiffness
 from .initial_step import initial_step
 from .pid import PID
 from .rowwise import norm
-from .state import State, Status, VectorField
+from .state import State, Status, VectorField, at_rest
 
 #: A step is stretched by this share rather than followed by a sliver.
 _STRETCH = 1e-6
@@ -104,7 +104,7 @@ class Integrator:
         t, t_end = t.double(), t_end.double()
         if not bool((torch.isfinite(t) & torch.isfinite(t_end) & (t <= t_end)).all()):
             raise ValueError("t and t_end must be finite, and t_end not before t")
-        state = _at_rest(field, y, t, t_end, rtol, atol, max_steps)
+        state = at_rest(field, y, t, t_end, rtol, atol, max_steps)
         if dt is not None:
             return replace(state, dt=dt.double())
         found = initial_step(field, state, (self.embedded_order or 0) + 1)
@@ -213,41 +213,3 @@ def _error(state: State, trial: Trial) -> Float[Tensor, " batch"]:
     size = torch.maximum(state.y.detach().abs(), trial.y.detach().abs()).double()
     scale = state.atol[:, None] + state.rtol[:, None] * size
     return norm(trial.error.detach().double() / scale).nan_to_num(nan=torch.inf)
-
-
-def _at_rest(
-    field: VectorField,
-    y: Float[Tensor, "batch state"],
-    t: Float[Tensor, " batch"],
-    t_end: Float[Tensor, " batch"],
-    rtol: Float[Tensor, " batch"] | float,
-    atol: Float[Tensor, " batch"] | float,
-    max_steps: int,
-) -> State:
-    f = field(t.to(y.dtype), y)
-    zero = torch.zeros_like(t, dtype=torch.long)
-    finite = (torch.isfinite(y) & torch.isfinite(f)).all(dim=1)
-    status = zero.where(t < t_end, int(Status.FINISHED)).where(finite, int(Status.DIVERGED))
-    return State(
-        t=t,
-        y=y,
-        f=f,
-        dt=torch.zeros_like(t),
-        t_end=t_end,
-        rtol=torch.zeros_like(t) + rtol,
-        atol=torch.zeros_like(t) + atol,
-        max_steps=zero + max_steps,
-        status=status,
-        errors=torch.ones_like(t)[:, None].repeat(1, 2),
-        retrying=torch.zeros_like(t, dtype=torch.bool),
-        t_before=t,
-        y_before=y,
-        f_before=f,
-        bubble=torch.zeros_like(y),
-        accepted=zero,
-        rejected=zero,
-        nfe=zero + 1,
-        jacobians=zero,
-        stiff_steps=zero,
-        calm_steps=zero,
-    )

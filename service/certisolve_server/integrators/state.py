@@ -89,3 +89,45 @@ class State:
 
     def _each(self, value: Callable[[str], Tensor]) -> Self:
         return replace(self, **{field.name: value(field.name) for field in fields(self)})
+
+
+def at_rest(
+    field: VectorField,
+    y: Float[Tensor, "batch state"],
+    t: Float[Tensor, " batch"],
+    t_end: Float[Tensor, " batch"],
+    rtol: Float[Tensor, " batch"] | float,
+    atol: Float[Tensor, " batch"] | float,
+    max_steps: int,
+) -> State:
+    """The state before the first step, whose size is yet to be found.
+
+    Samples that are at their end, or not finite, do not run.
+    """
+    f = field(t.to(y.dtype), y)
+    zero = torch.zeros_like(t, dtype=torch.long)
+    finite = (torch.isfinite(y) & torch.isfinite(f)).all(dim=1)
+    status = zero.where(t < t_end, int(Status.FINISHED)).where(finite, int(Status.DIVERGED))
+    return State(
+        t=t,
+        y=y,
+        f=f,
+        dt=torch.zeros_like(t),
+        t_end=t_end,
+        rtol=torch.zeros_like(t) + rtol,
+        atol=torch.zeros_like(t) + atol,
+        max_steps=zero + max_steps,
+        status=status,
+        errors=torch.ones_like(t)[:, None].repeat(1, 2),
+        retrying=torch.zeros_like(t, dtype=torch.bool),
+        t_before=t,
+        y_before=y,
+        f_before=f,
+        bubble=torch.zeros_like(y),
+        accepted=zero,
+        rejected=zero,
+        nfe=zero + 1,
+        jacobians=zero,
+        stiff_steps=zero,
+        calm_steps=zero,
+    )
