@@ -17,6 +17,8 @@ from .dataplane import DataPlane
 from .settings import Settings
 
 _SHUTDOWN_GRACE_S = 5.0
+#: Connections that wait to be accepted, as many as uvicorn lets.
+_BACKLOG = 2048
 
 
 class StartupError(Exception):
@@ -126,6 +128,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # Whoever is told the address may come before the event loop gets to accept.
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:

@@ -78,7 +78,8 @@ def test_a_long_overload_costs_neither_memory_nor_signs_of_life(fleet):
     overloaded = _overload(fleet, duration_s=20.0, settled_after_s=5.0)
     overloaded.report()
     _check(overloaded)
-    assert overloaded.live_p99_ms < 50.0
+    # Who probes for signs of life gives up after a second.
+    assert overloaded.live_p99_ms < 250.0
 
 
 def _work(u: torch.Tensor) -> torch.Tensor:
