@@ -65,9 +65,14 @@ def train(
 @app.command()
 def evaluate(name: Name, weights: Weights = WEIGHTS, runs: Runs = _MODELS / "runs") -> None:
     """Measure the errors of the weights again, on the same unseen samples."""
-    spec, record = _spec(name), Record.load(weights, name)
-    resolutions = _measure(spec, weights, runs)
-    dataclasses.replace(record, resolutions=resolutions).save(weights, name)
+    spec, record = _spec(name), Record.read(weights, name)
+    resolutions, digest = _measure(spec, weights, runs), weights_digest(weights, name)
+    # Those of other weights were timed beside other errors.
+    baselines = record.baselines if digest == record.weights_sha256 else ()
+    measured = dataclasses.replace(
+        record, weights_sha256=digest, resolutions=resolutions, baselines=baselines
+    )
+    measured.save(weights, name)
 
 
 @app.command()

@@ -44,13 +44,18 @@ class Record:
         (folder / f"{name}.json").write_text(document + "\n", encoding="utf-8")
 
     @classmethod
+    def read(cls, folder: Path, name: str) -> "Record":
+        """Read `<name>.json`, of whatever weights it is."""
+        return _decoded(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
+
+    @classmethod
     def load(cls, folder: Path, name: str) -> "Record":
         """Read `<name>.json`.
 
         Raises:
             StaleRecordError: the weights changed since they were measured.
         """
-        record = _decoded(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
+        record = cls.read(folder, name)
         if record.weights_sha256 != weights_digest(folder, name):
             raise StaleRecordError(f"{name}: weights changed; run `evaluate {name}`")
         return record

@@ -272,6 +272,21 @@ class Diagnostics:
         """Whether the measured errors hold for this answer."""
         return not self.out_of_range
 
+    def told(self) -> dict[str, Any]:
+        """All of it by name, as every protocol tells it."""
+        # Not dataclasses.asdict, which copies deeply: every reply passes here.
+        return {
+            "in_validated_range": self.in_validated_range,
+            "out_of_range": self.out_of_range,
+            "resampled_from": self.resampled_from,
+            "expected_error": self.expected_error,
+            "residual": self.residual,
+            "conservation_defect": self.conservation_defect,
+            "knot_excess": self.knot_excess,
+            "noise_gain": self.noise_gain,
+            "nfe": self.nfe,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Solution:

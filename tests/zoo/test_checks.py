@@ -8,6 +8,8 @@ from certisolve_zoo.checks.conservation import MeanConservation
 from certisolve_zoo.checks.darcy import DarcyResidual
 from certisolve_zoo.pdes.darcy import HIGH, LOW, solve_darcy, two_phase_coefficient
 from certisolve_zoo.pdes.five_point import five_point_matrix
+from certisolve_zoo.records import WEIGHTS, load_model
+from certisolve_zoo.specs import darcy2d_fno
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,17 @@ def test_a_mean_that_drifts_is_found_in_whatever_frame():
     defect = MeanConservation(frames=True)(u0, frames)
     assert defect[0] < 1e-12
     assert defect[1] == pytest.approx(0.1 / float(frames[1, 1].square().mean().sqrt()))
+
+
+def test_the_residual_of_a_model_tells_fields_it_knows_from_others():
+    # The figures of docs/models.md.
+    model = load_model(darcy2d_fno.SPEC, WEIGHTS)
+    (known,) = darcy2d_fno.examples(8)[0]
+    independent = torch.where(torch.rand(known.shape) < 0.5, LOW, HIGH)
+    with torch.inference_mode():
+        of_known, of_independent = (DarcyResidual()(a, model(a)) for a in (known, independent))
+    assert 0.06 < of_known.mean() < 0.11
+    assert 0.2 < of_independent.mean() < 0.3
 
 
 def _solve(matrix, load):

@@ -1,9 +1,12 @@
 """The weights in git are as good as their records say."""
 
 import dataclasses
+import shutil
 
 import pytest
+from typer.testing import CliRunner
 
+from certisolve_zoo.cli import app
 from certisolve_zoo.evaluation import measure_errors
 from certisolve_zoo.records import WEIGHTS, Record, StaleRecordError, load_model
 from certisolve_zoo.specs import burgers1d_fno
@@ -28,6 +31,19 @@ def test_a_record_of_other_weights_is_refused(spec, tmp_path):
     (tmp_path / f"{spec.name}.safetensors").write_bytes(b"")
     with pytest.raises(StaleRecordError, match=f"evaluate {spec.name}"):
         Record.load(tmp_path, spec.name)
+
+
+def test_evaluating_other_weights_mends_their_record_and_drops_what_was_timed(tmp_path):
+    name = "kan-formula"
+    stale = dataclasses.replace(Record.load(WEIGHTS, name), weights_sha256="0" * 64)
+    stale.save(tmp_path, name)
+    shutil.copy(WEIGHTS / f"{name}.safetensors", tmp_path)
+    result = CliRunner().invoke(app, ["evaluate", name, "--weights", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    mended = Record.load(tmp_path, name)
+    assert mended.training == stale.training
+    assert stale.baselines
+    assert not mended.baselines
 
 
 def test_weights_stay_small(spec):

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -108,7 +107,7 @@ def solution_metadata(solution: Solution) -> dict[str, Any]:
         "axes": solution.axes,
         "t": solution.context.t,
         "status": solution.status,
-        "diagnostics": _diagnostics(solution),
+        "diagnostics": solution.diagnostics and solution.diagnostics.told(),
         "timings_ms": {
             "queue": timings.queue_ms,
             "batch": timings.batch_ms,
@@ -121,14 +120,6 @@ def solution_metadata(solution: Solution) -> dict[str, Any]:
             "digest": solution.artifact.digest,
         },
     }
-
-
-def _diagnostics(solution: Solution) -> dict[str, Any] | None:
-    diagnostics = solution.diagnostics
-    if diagnostics is None:
-        return None
-    told = dataclasses.asdict(diagnostics)
-    return {"in_validated_range": diagnostics.in_validated_range, **told}
 
 
 def _encode(solution: Solution, metadata: Mapping[str, Any], media_type: str) -> Encoded:

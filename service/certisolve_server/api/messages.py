@@ -1,6 +1,5 @@
 """gRPC messages to requests, and back."""
 
-import dataclasses
 from collections.abc import Mapping
 
 from certisolve import wire
@@ -104,10 +103,7 @@ def _to_array(name: str, tensor: tensor_pb2.Tensor) -> Array:
 
 def _to_diagnostics(solution: Solution) -> solve_pb2.Diagnostics | None:
     diagnostics = solution.diagnostics
-    if diagnostics is None:
-        return None
-    told = dataclasses.asdict(diagnostics)
-    return solve_pb2.Diagnostics(in_validated_range=diagnostics.in_validated_range, **told)
+    return None if diagnostics is None else solve_pb2.Diagnostics(**diagnostics.told())
 
 
 def _to_tensors(arrays: Mapping[str, Array]) -> dict[str, tensor_pb2.Tensor]:
