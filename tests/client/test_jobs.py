@@ -301,8 +301,10 @@ def test_a_closed_client_streams_nothing(door, url, backend):
 
 
 def event_stream(*events):
+    # Said to be the last on its connection, so that whether one opened again finds it closed
+    # already is not a matter of chance.
     body = b"".join(events)
-    return response("200 OK", body, "text/event-stream; charset=utf-8")
+    return response("200 OK", body, "text/event-stream; charset=utf-8", Connection="close")
 
 
 def event(name, status, **more):
