@@ -9,7 +9,7 @@ from ._manifest_parts import Stepping
 if TYPE_CHECKING:
     from .manifest import Manifest
 
-_STEPPING = ("rollout", "memory-rollout", "feedback-ode", "ode")
+_STEPPING = ("rollout", "memory-rollout", "feedback-ode")
 # Of a step: times that differ by less are the same.
 _SAME_TIME = 1e-6
 
@@ -23,6 +23,7 @@ def check_family(manifest: "Manifest") -> None:
     family = manifest.family
     for key, families in (
         ("stepping", _STEPPING),
+        ("integration", ("ode",)),
         ("feedback", ("feedback-ode",)),
         ("iteration", ("iterative-solver",)),
     ):
@@ -33,6 +34,8 @@ def check_family(manifest: "Manifest") -> None:
         _check_rollout(manifest)
     if family == "feedback-ode":
         _check_feedback(manifest)
+    if family == "ode":
+        _check_integration(manifest)
     if family == "iterative-solver":
         _check_iteration(manifest)
     if manifest.stepping is not None:
@@ -77,6 +80,25 @@ def _check_feedback(manifest: "Manifest") -> None:
         raise ManifestError("stepping.states, parameters: the family feedback-ode passes none")
     if manifest.feedback.decay < 0 or manifest.feedback.eigenvalue < 0:
         raise ManifestError("feedback: decay and eigenvalue must not be negative")
+
+
+def _check_integration(manifest: "Manifest") -> None:
+    integration = manifest.integration
+    assert integration is not None
+    if len(manifest.inputs) != 1 or len(manifest.outputs) != 1:
+        raise ManifestError("inputs, outputs: the family ode has one of each")
+    [taken], [returned] = manifest.inputs, manifest.outputs
+    if (taken.name, taken.axes, taken.dtype) != (returned.name, returned.axes, returned.dtype):
+        raise ManifestError("outputs: that of the family ode is its input at later times")
+    if "t" in manifest.axes:
+        raise ManifestError("axes.t: is that of the times asked for")
+    if not 0 < integration.smallest_rtol <= integration.rtol < 1 or not integration.atol > 0:
+        raise ManifestError("integration: needs 0 < smallest_rtol <= rtol < 1 and atol > 0")
+    if integration.max_steps < 1 or not integration.horizon > 0:
+        raise ManifestError("integration: needs max_steps >= 1 and horizon > 0")
+    ascending = all(later > time for time, later in itertools.pairwise((0.0, *manifest.t)))
+    if not manifest.t or not ascending or manifest.t[-1] > integration.horizon:
+        raise ManifestError("t: needs ascending times, greater than 0, up to integration.horizon")
 
 
 def _check_iteration(manifest: "Manifest") -> None:

@@ -106,6 +106,32 @@ class Feedback:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Integration:
+    """How a vector field is integrated in time (family `ode`).
+
+    The program is the right-hand side of dy/dt = f(t, y): it takes the one input, the state y, then
+    a tensor of times of shape (batch,), then the parameters with `program_input`, and returns dy/dt
+    in place of the one output.
+
+    Attributes:
+        method: of smooth samples. One that turns out stiff goes on with `rodas3`, a Rosenbrock
+            method, for which the program must be differentiable: a torch program.
+        rtol: relative tolerance of a step, where the caller names none.
+        atol: absolute tolerance of a step, in units of the state, where the caller names none.
+        smallest_rtol: tightest relative tolerance that is accepted.
+        max_steps: that are tried for one request, accepted or not.
+        horizon: latest time at which errors were measured; beyond it an answer says so.
+    """
+
+    method: Literal["dopri5", "tsit5", "rodas3"]
+    rtol: float
+    atol: float
+    smallest_rtol: float
+    max_steps: int
+    horizon: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Iteration:
     """How a linear system is solved along learned directions; the answer does not depend on them.
 

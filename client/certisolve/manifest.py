@@ -19,6 +19,7 @@ from ._manifest_parts import Axis as Axis
 from ._manifest_parts import Baseline as Baseline
 from ._manifest_parts import Checks as Checks
 from ._manifest_parts import Feedback as Feedback
+from ._manifest_parts import Integration as Integration
 from ._manifest_parts import Iteration as Iteration
 from ._manifest_parts import ParameterSpec as ParameterSpec
 from ._manifest_parts import Postprocess as Postprocess
@@ -42,12 +43,14 @@ class Manifest:
     Attributes:
         equation: the differential equation or formula, in Unicode.
         family: how requests are executed. `map`: one forward pass. `rollout`, `memory-rollout`: a
-            pass per step, see `Stepping`. `feedback-ode`: a cascade of observers, see `Feedback`.
+            pass per step, see `Stepping`. `ode`: a vector field and an integrator, see
+            `Integration`. `feedback-ode`: a cascade of observers, see `Feedback`.
             `iterative-solver`: see `Iteration`.
         axes: by name; the grid axes' names are those of `resolutions.sizes`.
         t: times at which the outputs hold; empty for a stationary problem. Families that advance
-            in time answer at any multiples of `stepping.dt`, these where the caller names none, and
-            their outputs have an axis `t` in front of those that `outputs` lists.
+            in time answer at any multiples of `stepping.dt`, the family `ode` at any times, these
+            where the caller names none, and their outputs have an axis `t` in front of those that
+            `outputs` lists.
         unvalidated_resolution: what to do with a grid size outside `resolutions`: `refuse`, or
             `resample` spectrally to the nearest validated one and say so in the reply.
         batch_tolerance: largest relative L2 difference between an answer computed alone and in a
@@ -55,7 +58,8 @@ class Manifest:
         golden_tolerance: largest relative L2 difference between the loaded program's outputs and
             the golden ones.
         max_batch_size: most requests in one forward pass.
-        stepping: of the families that advance in time.
+        stepping: of the families that advance by steps of one size.
+        integration: of the family `ode`.
         feedback: of the family `feedback-ode`.
         iteration: of the family `iterative-solver`.
         postprocess: applied to the program's outputs in this order.
@@ -83,6 +87,7 @@ class Manifest:
     parameters: tuple[ParameterSpec, ...] = ()
     t: tuple[float, ...] = ()
     stepping: Stepping | None = None
+    integration: Integration | None = None
     feedback: Feedback | None = None
     iteration: Iteration | None = None
     postprocess: tuple[Postprocess, ...] = ()
@@ -103,6 +108,11 @@ class Manifest:
     def grid_axes(self) -> tuple[str, ...]:
         """Names of the discretised dimensions, in declaration order."""
         return tuple(name for name, axis in self.axes.items() if axis.kind == "grid")
+
+    @property
+    def advances(self) -> bool:
+        """Whether outputs have an axis `t` of the times that were asked for."""
+        return self.stepping is not None or self.integration is not None
 
     @functools.cached_property
     def programs(self) -> tuple[Program, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -26,12 +26,18 @@ class ModelKey(NamedTuple):
     digest: str = ""
 
 
+#: What is asked of a model: its solution, or a derivative of the map that leads to it: along
+#: directions of the inputs (`jvp`), or of the outputs (`vjp`).
+Kind = Literal["solve", "jvp", "vjp"]
+
+
 class Lane(NamedTuple):
-    """Who may share a batch: same program, same shapes, same element types."""
+    """Who may share a batch: same question, same program, same shapes, same element types."""
 
     model: ModelKey
     shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[str, ...]
+    kind: Kind = "solve"
 
 
 class Priority(StrEnum):
@@ -71,14 +77,32 @@ class Work:
     """What a model is asked beside the inputs.
 
     Attributes:
+        kind: the solution, or a derivative.
         steps: numbers of the steps whose frames are wanted, ascending; empty where there are none.
+        t: times at which the solution of the family `ode` is wanted, ascending, counted from that
+            of the inputs; empty for others.
+        rtol: relative tolerance of an integration; None for the manifest's.
+        atol: absolute tolerance of an integration; None for the manifest's.
         tolerance: of the relative residual of an iterative solver; None for the manifest's.
         checks: whether the answer is to be looked at.
+        stream: whether frames are told as they come.
+        keeps_states: whether the answer holds what a session goes on from.
+        interval: seconds since the measurement before, of one that corrects a session of the
+            family `feedback-ode`; 0 for its first; None for whatever is no such measurement.
+        gain: factor on the gains of a session of the family `feedback-ode`.
     """
 
+    kind: Kind = "solve"
     steps: tuple[int, ...] = ()
+    t: tuple[float, ...] = ()
+    rtol: float | None = None
+    atol: float | None = None
     tolerance: float | None = None
     checks: bool = True
+    stream: bool = False
+    keeps_states: bool = False
+    interval: float | None = None
+    gain: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +165,9 @@ class SolveJob:
         work: what is asked beside the inputs.
         num_answer_bytes: size of the frames asked for; of use where the job is submitted alone, and
             not sent on.
+        states: where a session stands, as an `Outcome` had them; empty to begin anew.
+        directions: of a derivative, each of shape (direction, ...): one per input for `jvp`, one
+            per output for `vjp`; empty otherwise.
     """
 
     id: str
@@ -152,17 +179,22 @@ class SolveJob:
     terms: Terms = Terms()
     work: Work = Work()
     num_answer_bytes: int = 0
+    states: tuple[Array, ...] = ()
+    directions: tuple[Array, ...] = ()
 
     @property
     def lane(self) -> Lane:
         """Who may share a batch with this job."""
-        shapes = tuple(array.shape for array in self.inputs)
-        return Lane(self.model, shapes, tuple(array.dtype.str for array in self.inputs))
+        arrays = self.inputs + self.directions
+        shapes = tuple(array.shape for array in arrays)
+        dtypes = tuple(array.dtype.str for array in arrays)
+        return Lane(self.model, shapes, dtypes, self.work.kind)
 
     @property
     def num_bytes(self) -> int:
-        """What the job takes up: its inputs, and frames, of which a few bytes may ask for many."""
-        return sum(array.nbytes for array in self.inputs) + self.num_answer_bytes
+        """What the job takes up: what is sent, and frames, of which a few bytes may ask for many."""
+        sent = sum(array.nbytes for array in self.inputs + self.states + self.directions)
+        return sent + self.num_answer_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +206,43 @@ class Timings:
     compute_ms: float
 
 
+#: Why an integration or a rollout ended early. `diverged`: the next frame would not be finite.
+#: `max_steps`: more steps than the manifest allows. `dt_underflow`: the tolerance asks for steps
+#: that time cannot resolve.
+Ending = Literal["diverged", "max_steps", "dt_underflow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A part of an answer, as soon as it is there.
+
+    Attributes:
+        index: of the frame among those wanted, from 0.
+        t: its time.
+        outputs: one array per output of the manifest, in order.
+    """
+
+    index: int
+    t: float
+    outputs: tuple[Array, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A worker's answer to one job.
 
     Attributes:
         model: which program answered.
-        outputs: one array per output of the manifest, in order, without a batch dimension.
+        outputs: one array per output of the manifest, in order, without a batch dimension; with
+            frames along the first axis where the model advances in time. Of a derivative, one more
+            per output (`jvp`) or per input and parameter (`vjp`), with directions along the first.
         finite: whether every element of every output is finite.
         batch_size: jobs in the same forward pass.
         findings: about the answer, by name: `residual`, `conservation_defect`, `knot_excess`,
-            `noise_gain`, `nfe`, and `converged`, 0 or 1, of an iterative solver.
+            `noise_gain`, `nfe`, `rejected_steps`, and `converged`, 0 or 1, of an iterative solver.
+        t: times of the frames, where these are not all that were asked for, because it diverged.
+        ending: why it ended early; empty for an answer that is whole.
+        states: what a session goes on from; empty unless asked for.
     """
 
     model: ModelKey
@@ -194,6 +252,9 @@ class Outcome:
     batch_size: int
     context: SolveContext
     findings: Mapping[str, float] = field(default_factory=dict)
+    t: tuple[float, ...] | None = None
+    ending: Ending | None = None
+    states: tuple[Array, ...] = ()
 
 
 class Timeline(NamedTuple):

@@ -37,7 +37,7 @@ def solution_of(outcome: Outcome, artifact: Artifact) -> Solution:
 
 
 def _axes(manifest: Manifest, spec: TensorSpec) -> tuple[str, ...]:
-    return ("t", *spec.axes) if manifest.stepping else spec.axes
+    return ("t", *spec.axes) if manifest.advances else spec.axes
 
 
 def _status(outcome: Outcome) -> str:

@@ -58,9 +58,12 @@ class SolveRequest(google.protobuf.message.Message):
     PARAMETERS_FIELD_NUMBER: builtins.int
     T_FIELD_NUMBER: builtins.int
     OPTIONS_FIELD_NUMBER: builtins.int
+    STEPS_FIELD_NUMBER: builtins.int
     model: builtins.str
     version: builtins.str
     """Empty means the newest."""
+    steps: builtins.int
+    """How many steps to go, instead of `t`."""
     @property
     def inputs(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, certisolve.v1.tensor_pb2.Tensor]:
         """Initial conditions, coefficients, query points: by the names of the manifest."""
@@ -82,9 +85,11 @@ class SolveRequest(google.protobuf.message.Message):
         parameters: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
         t: collections.abc.Iterable[builtins.float] | None = ...,
         options: global___SolveOptions | None = ...,
+        steps: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["options", b"options"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["inputs", b"inputs", "model", b"model", "options", b"options", "parameters", b"parameters", "t", b"t", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_steps", b"_steps", "options", b"options", "steps", b"steps"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_steps", b"_steps", "inputs", b"inputs", "model", b"model", "options", b"options", "parameters", b"parameters", "steps", b"steps", "t", b"t", "version", b"version"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_steps", b"_steps"]) -> typing.Literal["steps"] | None: ...
 
 global___SolveRequest = SolveRequest
 
@@ -94,20 +99,47 @@ class SolveOptions(google.protobuf.message.Message):
 
     DIAGNOSTICS_FIELD_NUMBER: builtins.int
     TOLERANCE_FIELD_NUMBER: builtins.int
+    SAVE_EVERY_FIELD_NUMBER: builtins.int
+    RESUME_FROM_FIELD_NUMBER: builtins.int
+    RTOL_FIELD_NUMBER: builtins.int
+    ATOL_FIELD_NUMBER: builtins.int
     diagnostics: builtins.bool
     """false leaves the diagnostics out of the reply; absent means true."""
     tolerance: builtins.float
     """Of the relative residual, for iterative solvers; absent means the manifest's."""
+    save_every: builtins.int
+    """Of every n-th step a frame is wanted, of the steps up to the last of `t` or `steps`; absent
+    means 1 with `steps`, and the times of `t` alone with `t`.
+    """
+    resume_from: builtins.int
+    """Frames up to the step of this number are known already, and left out."""
+    rtol: builtins.float
+    """Relative and absolute tolerance of an integration, for the family `ode`; absent means the
+    manifest's.
+    """
+    atol: builtins.float
     def __init__(
         self,
         *,
         diagnostics: builtins.bool | None = ...,
         tolerance: builtins.float | None = ...,
+        save_every: builtins.int | None = ...,
+        resume_from: builtins.int | None = ...,
+        rtol: builtins.float | None = ...,
+        atol: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_diagnostics", b"_diagnostics", "_tolerance", b"_tolerance", "diagnostics", b"diagnostics", "tolerance", b"tolerance"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_diagnostics", b"_diagnostics", "_tolerance", b"_tolerance", "diagnostics", b"diagnostics", "tolerance", b"tolerance"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_atol", b"_atol", "_diagnostics", b"_diagnostics", "_resume_from", b"_resume_from", "_rtol", b"_rtol", "_save_every", b"_save_every", "_tolerance", b"_tolerance", "atol", b"atol", "diagnostics", b"diagnostics", "resume_from", b"resume_from", "rtol", b"rtol", "save_every", b"save_every", "tolerance", b"tolerance"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_atol", b"_atol", "_diagnostics", b"_diagnostics", "_resume_from", b"_resume_from", "_rtol", b"_rtol", "_save_every", b"_save_every", "_tolerance", b"_tolerance", "atol", b"atol", "diagnostics", b"diagnostics", "resume_from", b"resume_from", "rtol", b"rtol", "save_every", b"save_every", "tolerance", b"tolerance"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_atol", b"_atol"]) -> typing.Literal["atol"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_diagnostics", b"_diagnostics"]) -> typing.Literal["diagnostics"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_resume_from", b"_resume_from"]) -> typing.Literal["resume_from"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_rtol", b"_rtol"]) -> typing.Literal["rtol"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_save_every", b"_save_every"]) -> typing.Literal["save_every"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_tolerance", b"_tolerance"]) -> typing.Literal["tolerance"] | None: ...
 
@@ -181,7 +213,9 @@ class SolveReply(google.protobuf.message.Message):
     MODEL_FIELD_NUMBER: builtins.int
     AXES_FIELD_NUMBER: builtins.int
     status: builtins.str
-    """`ok`, `not_finite`, or `not_converged` for an iterative solver that gave up."""
+    """`ok`, `not_finite`, `not_converged` for an iterative solver that gave up; `diverged`,
+    `max_steps` or `dt_underflow` for a way in time that ended at the last of `t`.
+    """
     batch_size: builtins.int
     """How many requests shared the forward pass."""
     @property
@@ -267,6 +301,7 @@ class Diagnostics(google.protobuf.message.Message):
     KNOT_EXCESS_FIELD_NUMBER: builtins.int
     NOISE_GAIN_FIELD_NUMBER: builtins.int
     NFE_FIELD_NUMBER: builtins.int
+    REJECTED_STEPS_FIELD_NUMBER: builtins.int
     in_validated_range: builtins.bool
     """Whether the measured errors hold for this answer."""
     expected_error: builtins.float
@@ -281,6 +316,8 @@ class Diagnostics(google.protobuf.message.Message):
     """By which a forecast amplifies noise of the measurements."""
     nfe: builtins.int
     """Evaluations of the network for this answer."""
+    rejected_steps: builtins.int
+    """Steps of an integration that were tried and not taken."""
     @property
     def resampled_from(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]:
         """Grid size of each axis as sent, when the fields were computed on another, validated grid."""
@@ -301,9 +338,10 @@ class Diagnostics(google.protobuf.message.Message):
         knot_excess: builtins.float | None = ...,
         noise_gain: builtins.float | None = ...,
         nfe: builtins.int | None = ...,
+        rejected_steps: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_conservation_defect", b"_conservation_defect", "_expected_error", b"_expected_error", "_knot_excess", b"_knot_excess", "_nfe", b"_nfe", "_noise_gain", b"_noise_gain", "_residual", b"_residual", "conservation_defect", b"conservation_defect", "expected_error", b"expected_error", "knot_excess", b"knot_excess", "nfe", b"nfe", "noise_gain", b"noise_gain", "residual", b"residual"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_conservation_defect", b"_conservation_defect", "_expected_error", b"_expected_error", "_knot_excess", b"_knot_excess", "_nfe", b"_nfe", "_noise_gain", b"_noise_gain", "_residual", b"_residual", "conservation_defect", b"conservation_defect", "expected_error", b"expected_error", "in_validated_range", b"in_validated_range", "knot_excess", b"knot_excess", "nfe", b"nfe", "noise_gain", b"noise_gain", "out_of_range", b"out_of_range", "resampled_from", b"resampled_from", "residual", b"residual"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_conservation_defect", b"_conservation_defect", "_expected_error", b"_expected_error", "_knot_excess", b"_knot_excess", "_nfe", b"_nfe", "_noise_gain", b"_noise_gain", "_rejected_steps", b"_rejected_steps", "_residual", b"_residual", "conservation_defect", b"conservation_defect", "expected_error", b"expected_error", "knot_excess", b"knot_excess", "nfe", b"nfe", "noise_gain", b"noise_gain", "rejected_steps", b"rejected_steps", "residual", b"residual"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_conservation_defect", b"_conservation_defect", "_expected_error", b"_expected_error", "_knot_excess", b"_knot_excess", "_nfe", b"_nfe", "_noise_gain", b"_noise_gain", "_rejected_steps", b"_rejected_steps", "_residual", b"_residual", "conservation_defect", b"conservation_defect", "expected_error", b"expected_error", "in_validated_range", b"in_validated_range", "knot_excess", b"knot_excess", "nfe", b"nfe", "noise_gain", b"noise_gain", "out_of_range", b"out_of_range", "rejected_steps", b"rejected_steps", "resampled_from", b"resampled_from", "residual", b"residual"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_conservation_defect", b"_conservation_defect"]) -> typing.Literal["conservation_defect"] | None: ...
     @typing.overload
@@ -314,6 +352,8 @@ class Diagnostics(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_nfe", b"_nfe"]) -> typing.Literal["nfe"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_noise_gain", b"_noise_gain"]) -> typing.Literal["noise_gain"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_rejected_steps", b"_rejected_steps"]) -> typing.Literal["rejected_steps"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_residual", b"_residual"]) -> typing.Literal["residual"] | None: ...
 
@@ -341,3 +381,214 @@ class Timings(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["batch_ms", b"batch_ms", "compute_ms", b"compute_ms", "queue_ms", b"queue_ms"]) -> None: ...
 
 global___Timings = Timings
+
+@typing.final
+class SolveFrame(google.protobuf.message.Message):
+    """A part of a solution, as soon as it is computed."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class FieldsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> certisolve.v1.tensor_pb2.Tensor: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: certisolve.v1.tensor_pb2.Tensor | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    INDEX_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
+    T_FIELD_NUMBER: builtins.int
+    FIELDS_FIELD_NUMBER: builtins.int
+    index: builtins.int
+    """Among the frames asked for, from 0."""
+    step: builtins.int
+    """The step it follows; absent where there are no steps of one size."""
+    t: builtins.float
+    @property
+    def fields(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, certisolve.v1.tensor_pb2.Tensor]:
+        """Without the axis `t`."""
+
+    def __init__(
+        self,
+        *,
+        index: builtins.int = ...,
+        step: builtins.int | None = ...,
+        t: builtins.float = ...,
+        fields: collections.abc.Mapping[builtins.str, certisolve.v1.tensor_pb2.Tensor] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_step", b"_step", "step", b"step"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_step", b"_step", "fields", b"fields", "index", b"index", "step", b"step", "t", b"t"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_step", b"_step"]) -> typing.Literal["step"] | None: ...
+
+global___SolveFrame = SolveFrame
+
+@typing.final
+class SolveStreamReply(google.protobuf.message.Message):
+    """What is known once all frames are told; `summary` is a reply without fields."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FRAME_FIELD_NUMBER: builtins.int
+    SUMMARY_FIELD_NUMBER: builtins.int
+    @property
+    def frame(self) -> global___SolveFrame: ...
+    @property
+    def summary(self) -> global___SolveReply: ...
+    def __init__(
+        self,
+        *,
+        frame: global___SolveFrame | None = ...,
+        summary: global___SolveReply | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["frame", b"frame", "part", b"part", "summary", b"summary"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["frame", b"frame", "part", b"part", "summary", b"summary"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["part", b"part"]) -> typing.Literal["frame", "summary"] | None: ...
+
+global___SolveStreamReply = SolveStreamReply
+
+@typing.final
+class DerivativeRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class DirectionsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> certisolve.v1.tensor_pb2.Tensor: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: certisolve.v1.tensor_pb2.Tensor | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    @typing.final
+    class ParameterDirectionsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> certisolve.v1.tensor_pb2.Tensor: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: certisolve.v1.tensor_pb2.Tensor | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    AT_FIELD_NUMBER: builtins.int
+    DIRECTIONS_FIELD_NUMBER: builtins.int
+    PARAMETER_DIRECTIONS_FIELD_NUMBER: builtins.int
+    @property
+    def at(self) -> global___SolveRequest:
+        """Where the derivative is taken."""
+
+    @property
+    def directions(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, certisolve.v1.tensor_pb2.Tensor]:
+        """For Jvp: of inputs, those left out are zero. For Vjp: of outputs, those left out are zero. Each
+        with an axis of directions in front.
+        """
+
+    @property
+    def parameter_directions(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, certisolve.v1.tensor_pb2.Tensor]:
+        """For Jvp: of parameters, one value per direction; those left out are zero."""
+
+    def __init__(
+        self,
+        *,
+        at: global___SolveRequest | None = ...,
+        directions: collections.abc.Mapping[builtins.str, certisolve.v1.tensor_pb2.Tensor] | None = ...,
+        parameter_directions: collections.abc.Mapping[builtins.str, certisolve.v1.tensor_pb2.Tensor] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["at", b"at"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["at", b"at", "directions", b"directions", "parameter_directions", b"parameter_directions"]) -> None: ...
+
+global___DerivativeRequest = DerivativeRequest
+
+@typing.final
+class DerivativeReply(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class DerivativesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> certisolve.v1.tensor_pb2.Tensor: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: certisolve.v1.tensor_pb2.Tensor | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    @typing.final
+    class ParameterDerivativesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> certisolve.v1.tensor_pb2.Tensor: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: certisolve.v1.tensor_pb2.Tensor | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    SOLUTION_FIELD_NUMBER: builtins.int
+    DERIVATIVES_FIELD_NUMBER: builtins.int
+    PARAMETER_DERIVATIVES_FIELD_NUMBER: builtins.int
+    @property
+    def solution(self) -> global___SolveReply:
+        """Without derivatives, as for Solve."""
+
+    @property
+    def derivatives(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, certisolve.v1.tensor_pb2.Tensor]:
+        """For Jvp: of outputs. For Vjp: of inputs. Each with an axis of directions in front."""
+
+    @property
+    def parameter_derivatives(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, certisolve.v1.tensor_pb2.Tensor]:
+        """For Vjp: of parameters, one value per direction."""
+
+    def __init__(
+        self,
+        *,
+        solution: global___SolveReply | None = ...,
+        derivatives: collections.abc.Mapping[builtins.str, certisolve.v1.tensor_pb2.Tensor] | None = ...,
+        parameter_derivatives: collections.abc.Mapping[builtins.str, certisolve.v1.tensor_pb2.Tensor] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["solution", b"solution"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["derivatives", b"derivatives", "parameter_derivatives", b"parameter_derivatives", "solution", b"solution"]) -> None: ...
+
+global___DerivativeReply = DerivativeReply

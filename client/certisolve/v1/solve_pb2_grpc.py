@@ -39,12 +39,47 @@ class SolverServiceStub(object):
                 request_serializer=certisolve_dot_v1_dot_solve__pb2.SolveRequest.SerializeToString,
                 response_deserializer=certisolve_dot_v1_dot_solve__pb2.SolveReply.FromString,
                 _registered_method=True)
+        self.SolveStream = channel.unary_stream(
+                '/certisolve.v1.SolverService/SolveStream',
+                request_serializer=certisolve_dot_v1_dot_solve__pb2.SolveRequest.SerializeToString,
+                response_deserializer=certisolve_dot_v1_dot_solve__pb2.SolveStreamReply.FromString,
+                _registered_method=True)
+        self.Jvp = channel.unary_unary(
+                '/certisolve.v1.SolverService/Jvp',
+                request_serializer=certisolve_dot_v1_dot_solve__pb2.DerivativeRequest.SerializeToString,
+                response_deserializer=certisolve_dot_v1_dot_solve__pb2.DerivativeReply.FromString,
+                _registered_method=True)
+        self.Vjp = channel.unary_unary(
+                '/certisolve.v1.SolverService/Vjp',
+                request_serializer=certisolve_dot_v1_dot_solve__pb2.DerivativeRequest.SerializeToString,
+                response_deserializer=certisolve_dot_v1_dot_solve__pb2.DerivativeReply.FromString,
+                _registered_method=True)
 
 
 class SolverServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Solve(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SolveStream(self, request, context):
+        """Frames as they are computed, then the summary. Cancelling it ends the computation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Jvp(self, request, context):
+        """Derivatives of the solution map along directions of its inputs (Jvp) or outputs (Vjp).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Vjp(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -57,6 +92,21 @@ def add_SolverServiceServicer_to_server(servicer, server):
                     servicer.Solve,
                     request_deserializer=certisolve_dot_v1_dot_solve__pb2.SolveRequest.FromString,
                     response_serializer=certisolve_dot_v1_dot_solve__pb2.SolveReply.SerializeToString,
+            ),
+            'SolveStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.SolveStream,
+                    request_deserializer=certisolve_dot_v1_dot_solve__pb2.SolveRequest.FromString,
+                    response_serializer=certisolve_dot_v1_dot_solve__pb2.SolveStreamReply.SerializeToString,
+            ),
+            'Jvp': grpc.unary_unary_rpc_method_handler(
+                    servicer.Jvp,
+                    request_deserializer=certisolve_dot_v1_dot_solve__pb2.DerivativeRequest.FromString,
+                    response_serializer=certisolve_dot_v1_dot_solve__pb2.DerivativeReply.SerializeToString,
+            ),
+            'Vjp': grpc.unary_unary_rpc_method_handler(
+                    servicer.Vjp,
+                    request_deserializer=certisolve_dot_v1_dot_solve__pb2.DerivativeRequest.FromString,
+                    response_serializer=certisolve_dot_v1_dot_solve__pb2.DerivativeReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -86,6 +136,87 @@ class SolverService(object):
             '/certisolve.v1.SolverService/Solve',
             certisolve_dot_v1_dot_solve__pb2.SolveRequest.SerializeToString,
             certisolve_dot_v1_dot_solve__pb2.SolveReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SolveStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/certisolve.v1.SolverService/SolveStream',
+            certisolve_dot_v1_dot_solve__pb2.SolveRequest.SerializeToString,
+            certisolve_dot_v1_dot_solve__pb2.SolveStreamReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Jvp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/certisolve.v1.SolverService/Jvp',
+            certisolve_dot_v1_dot_solve__pb2.DerivativeRequest.SerializeToString,
+            certisolve_dot_v1_dot_solve__pb2.DerivativeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Vjp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/certisolve.v1.SolverService/Vjp',
+            certisolve_dot_v1_dot_solve__pb2.DerivativeRequest.SerializeToString,
+            certisolve_dot_v1_dot_solve__pb2.DerivativeReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,10 +24,44 @@ class SolverServiceStub:
         certisolve.v1.solve_pb2.SolveReply,
     ]
 
+    SolveStream: grpc.UnaryStreamMultiCallable[
+        certisolve.v1.solve_pb2.SolveRequest,
+        certisolve.v1.solve_pb2.SolveStreamReply,
+    ]
+    """Frames as they are computed, then the summary. Cancelling it ends the computation."""
+
+    Jvp: grpc.UnaryUnaryMultiCallable[
+        certisolve.v1.solve_pb2.DerivativeRequest,
+        certisolve.v1.solve_pb2.DerivativeReply,
+    ]
+    """Derivatives of the solution map along directions of its inputs (Jvp) or outputs (Vjp)."""
+
+    Vjp: grpc.UnaryUnaryMultiCallable[
+        certisolve.v1.solve_pb2.DerivativeRequest,
+        certisolve.v1.solve_pb2.DerivativeReply,
+    ]
+
 class SolverServiceAsyncStub:
     Solve: grpc.aio.UnaryUnaryMultiCallable[
         certisolve.v1.solve_pb2.SolveRequest,
         certisolve.v1.solve_pb2.SolveReply,
+    ]
+
+    SolveStream: grpc.aio.UnaryStreamMultiCallable[
+        certisolve.v1.solve_pb2.SolveRequest,
+        certisolve.v1.solve_pb2.SolveStreamReply,
+    ]
+    """Frames as they are computed, then the summary. Cancelling it ends the computation."""
+
+    Jvp: grpc.aio.UnaryUnaryMultiCallable[
+        certisolve.v1.solve_pb2.DerivativeRequest,
+        certisolve.v1.solve_pb2.DerivativeReply,
+    ]
+    """Derivatives of the solution map along directions of its inputs (Jvp) or outputs (Vjp)."""
+
+    Vjp: grpc.aio.UnaryUnaryMultiCallable[
+        certisolve.v1.solve_pb2.DerivativeRequest,
+        certisolve.v1.solve_pb2.DerivativeReply,
     ]
 
 class SolverServiceServicer(metaclass=abc.ABCMeta):
@@ -37,5 +71,28 @@ class SolverServiceServicer(metaclass=abc.ABCMeta):
         request: certisolve.v1.solve_pb2.SolveRequest,
         context: _ServicerContext,
     ) -> typing.Union[certisolve.v1.solve_pb2.SolveReply, collections.abc.Awaitable[certisolve.v1.solve_pb2.SolveReply]]: ...
+
+    @abc.abstractmethod
+    def SolveStream(
+        self,
+        request: certisolve.v1.solve_pb2.SolveRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[certisolve.v1.solve_pb2.SolveStreamReply], collections.abc.AsyncIterator[certisolve.v1.solve_pb2.SolveStreamReply]]:
+        """Frames as they are computed, then the summary. Cancelling it ends the computation."""
+
+    @abc.abstractmethod
+    def Jvp(
+        self,
+        request: certisolve.v1.solve_pb2.DerivativeRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[certisolve.v1.solve_pb2.DerivativeReply, collections.abc.Awaitable[certisolve.v1.solve_pb2.DerivativeReply]]:
+        """Derivatives of the solution map along directions of its inputs (Jvp) or outputs (Vjp)."""
+
+    @abc.abstractmethod
+    def Vjp(
+        self,
+        request: certisolve.v1.solve_pb2.DerivativeRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[certisolve.v1.solve_pb2.DerivativeReply, collections.abc.Awaitable[certisolve.v1.solve_pb2.DerivativeReply]]: ...
 
 def add_SolverServiceServicer_to_server(servicer: SolverServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
