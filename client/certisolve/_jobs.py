@@ -3,6 +3,7 @@
 import contextlib
 import math
 import random
+import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
 from ._calls import (
@@ -264,6 +265,24 @@ async def apoll(send: Callable[[Call], Awaitable[Reply]], clock: Clock, polls: P
         if reply.info.status.ended:
             return _result(reply)
         await clock.asleep(polls.pause_s(reply.info, clock.monotonic()))
+
+
+def draw_key() -> str:
+    """A name for a submission that nobody else uses."""
+    return uuid.uuid4().hex
+
+
+def rest_of(call: Call, job: JobInfo, started_at: float, now: float) -> Polls:
+    """The polls for a job that a solve without a limit of its own was answered with.
+
+    Args:
+        call: the solve.
+        job: that it became, because it outlasted what the server waits.
+        started_at: of the solve; seconds of the clock.
+        now: of the same clock.
+    """
+    left_s = None if call.timeout_s is None else call.timeout_s - (now - started_at)
+    return Polls(job.id, left_s, call.timeout_s, now, exact=True)
 
 
 class _Watch:

@@ -1,0 +1,174 @@
+"""The door to a server for asyncio: every verb of `Client`, with `await`."""
+
+import random
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from ._arrays import Array, Tensor
+from ._calls import (
+    Call,
+    Priority,
+    Reply,
+    build_model,
+    build_models,
+    build_solve,
+    check_tenant,
+    check_timeout,
+    read_job,
+    read_model,
+    read_models,
+    read_solve,
+)
+from ._clock import Clock, SystemClock
+from ._config import DEFAULT_TIMEOUT_S
+from ._errors import CertisolveError
+from ._jobs import AsyncJob, apoll, draw_key, rest_of
+from ._open import open_async_transport
+from ._results import ModelInfo, Solution
+from ._retry import Attempts, RetryPolicy
+from ._transports.base import AsyncTransport
+
+
+class AsyncClient:
+    """A certisolve server, for asyncio: as `Client`, with `await`.
+
+    Args:
+        url: as for `Client`.
+        tenant: as for `Client`.
+        timeout: as for `Client`.
+        retry: as for `Client`.
+        transport: as for `Client`.
+        clock: as for `Client`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        tenant: str | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT_S,
+        retry: RetryPolicy | None = None,
+        transport: AsyncTransport | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._tenant = check_tenant(tenant)
+        self._timeout_s = check_timeout(timeout)
+        self._retry = retry or RetryPolicy()
+        self._transport = transport or open_async_transport(url)
+        self._clock = clock or SystemClock()
+
+    async def models(self) -> list[ModelInfo]:
+        """As `Client.models`."""
+        return read_models(await self._send(build_models(self._timeout_s)))
+
+    async def model(self, name: str, version: str | None = None) -> ModelInfo:
+        """As `Client.model`."""
+        return read_model(await self._send(build_model(name, version, self._timeout_s)))
+
+    async def solve(
+        self,
+        model: str,
+        inputs: Mapping[str, Tensor],
+        *,
+        parameters: Mapping[str, float] | None = None,
+        t: float | Sequence[float] | Array | None = None,
+        version: str | None = None,
+        tolerance: float | None = None,
+        diagnostics: bool = True,
+        priority: Priority = "normal",
+        idempotency_key: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - as `Client.solve`
+    ) -> Solution:
+        """As `Client.solve`."""
+        call = build_solve(
+            "solve",
+            model,
+            inputs,
+            parameters=parameters,
+            t=t,
+            version=version,
+            tolerance=tolerance,
+            diagnostics=diagnostics,
+            timeout_s=timeout if timeout is not None else self._timeout_s,
+            tenant=self._tenant,
+            priority=priority,
+            idempotency_key=idempotency_key,
+        )
+        started_at = self._clock.monotonic()
+        answer = read_solve(await self._send(call))
+        if isinstance(answer, Solution):
+            return answer
+        polls = rest_of(call, answer, started_at, self._clock.monotonic())
+        return await apoll(self._send, self._clock, polls)
+
+    async def submit_solve(
+        self,
+        model: str,
+        inputs: Mapping[str, Tensor],
+        *,
+        parameters: Mapping[str, float] | None = None,
+        t: float | Sequence[float] | Array | None = None,
+        version: str | None = None,
+        tolerance: float | None = None,
+        diagnostics: bool = True,
+        priority: Priority = "normal",
+        idempotency_key: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - as `Client.submit_solve`
+    ) -> AsyncJob:
+        """As `Client.submit_solve`."""
+        call = build_solve(
+            "submit_solve",
+            model,
+            inputs,
+            parameters=parameters,
+            t=t,
+            version=version,
+            tolerance=tolerance,
+            diagnostics=diagnostics,
+            timeout_s=timeout if timeout is not None else self._timeout_s,
+            tenant=self._tenant,
+            priority=priority,
+            idempotency_key=draw_key() if idempotency_key is None else idempotency_key,
+        )
+        return self.job(read_job(await self._send(call)).info.id)
+
+    def job(self, job_id: str) -> AsyncJob:
+        """As `Client.job`; asks no server, so there is nothing to await."""
+        return AsyncJob(
+            job_id,
+            send=self._send,
+            stream=self._stream,
+            clock=self._clock,
+            retry=self._retry,
+            timeout_s=self._timeout_s,
+        )
+
+    async def aclose(self) -> None:
+        """As `Client.close`."""
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def _send(self, call: Call) -> Reply:
+        attempts = Attempts(call, self._retry, self._clock.monotonic())
+        while True:
+            try:
+                return await self._transport.asend(attempts.next_call(self._clock.monotonic()))
+            except CertisolveError as error:
+                delay_s = attempts.delay_after(error, self._clock.monotonic(), random.random())
+                if delay_s is None:
+                    raise
+            await self._clock.asleep(delay_s)
+
+    def _stream(self, call: Call) -> AsyncGenerator[Reply, None]:
+        return self._transport.astream(call)
