@@ -13,14 +13,17 @@ from hypothesis.extra import numpy as hnp
 from certisolve import wire
 from certisolve_server.broker.envelope import (
     decode_error,
+    decode_frame,
     decode_job,
     decode_outcome,
     encode_error,
+    encode_frame,
     encode_job,
     encode_outcome,
 )
 from certisolve_server.errors import ErrorCode, InternalError, OutOfRange, ServingError, error_of
 from certisolve_server.jobs import (
+    Frame,
     ModelKey,
     Outcome,
     Priority,
@@ -49,11 +52,23 @@ contexts = st.builds(
     diagnostics=st.booleans(),
     out_of_range=st.lists(st.sampled_from(["resolution", "horizon"]), unique=True).map(tuple),
 )
-works = st.builds(
+works_of_release_0_3 = st.builds(
     Work,
     steps=st.lists(st.integers(1, 4096), max_size=4).map(tuple),
     tolerance=st.none() | finite,
     checks=st.booleans(),
+)
+works = works_of_release_0_3 | st.builds(
+    Work,
+    kind=st.sampled_from(["solve", "jvp", "vjp"]),
+    steps=st.lists(st.integers(1, 4096), max_size=4).map(tuple),
+    t=st.lists(finite, max_size=4).map(tuple),
+    rtol=st.none() | finite,
+    atol=st.none() | finite,
+    stream=st.booleans(),
+    keeps_states=st.booleans(),
+    interval=st.none() | finite,
+    gain=finite,
 )
 jobs = st.builds(
     SolveJob,
@@ -71,6 +86,8 @@ jobs = st.builds(
         traceparent=st.text(max_size=8),
     ),
     work=works,
+    states=arrays,
+    directions=arrays,
 )
 outcomes = st.builds(
     Outcome,
@@ -81,7 +98,11 @@ outcomes = st.builds(
     batch_size=st.integers(1, 512),
     context=contexts,
     findings=st.dictionaries(st.sampled_from(["residual", "nfe", "converged"]), finite),
+    t=st.none() | st.lists(finite, max_size=3).map(tuple),
+    ending=st.none() | st.sampled_from(["diverged", "max_steps", "dt_underflow"]),
+    states=arrays,
 )
+frames = st.builds(Frame, index=st.integers(0, 4096), t=finite, outputs=arrays)
 
 
 def same(actual, expected) -> bool:
@@ -93,7 +114,9 @@ def same(actual, expected) -> bool:
 @given(jobs, st.none() | finite)
 def test_a_job_arrives_as_it_was_sent(job, deadline):
     read = decode_job(encode_job(job).to_bytes(), deadline)
-    assert same(read.inputs, job.inputs)
+    for name in ("inputs", "states", "directions"):
+        assert same(getattr(read, name), getattr(job, name))
+    assert read.lane == job.lane
     assert read.terms.deadline == deadline
     for name in ("id", "model", "parameters", "submitted_at", "context", "work"):
         assert getattr(read, name) == getattr(job, name)
@@ -105,8 +128,16 @@ def test_a_job_arrives_as_it_was_sent(job, deadline):
 def test_an_answer_arrives_as_it_was_computed(outcome):
     read = decode_outcome(encode_outcome(outcome).to_bytes())
     assert same(read.outputs, outcome.outputs)
-    for name in ("model", "finite", "timings", "batch_size", "context", "findings"):
+    assert same(read.states, outcome.states)
+    for name in ("model", "finite", "timings", "batch_size", "context", "findings", "t", "ending"):
         assert getattr(read, name) == getattr(outcome, name)
+
+
+@given(frames)
+def test_a_frame_arrives_as_it_was_computed(frame):
+    read = decode_frame(encode_frame(frame).to_bytes())
+    assert same(read.outputs, frame.outputs)
+    assert (read.index, read.t) == (frame.index, frame.t)
 
 
 @pytest.mark.parametrize("code", ErrorCode)
@@ -155,6 +186,21 @@ def test_a_record_that_is_cut_short_is_damaged(outcome, data):
     record = encode_outcome(outcome).to_bytes()
     with pytest.raises(InternalError):
         decode_outcome(record[: data.draw(st.integers(0, len(record) - 1))])
+
+
+@pytest.mark.parametrize("groups", [[2], [1, 1], [0, 0], [2, -1], "1 0", [0.5, 0.5]])
+def test_arrays_in_groups_that_do_not_add_up_are_damage(groups):
+    record = _changed(
+        encode_outcome(OUTCOME).to_bytes(), lambda header: header.update(groups=groups)
+    )
+    with pytest.raises(InternalError, match="damaged"):
+        decode_outcome(record)
+
+
+def test_what_a_newer_release_asks_for_is_an_error_and_not_another_request():
+    record = _changed(encode_job(JOB).to_bytes(), lambda header: header["work"].update(new=1))
+    with pytest.raises(InternalError):
+        decode_job(record, None)
 
 
 def test_a_record_of_another_version_is_refused():
@@ -219,6 +265,39 @@ def test_a_resampled_answer_of_the_release_before_is_out_of_range():
     context = replace(OUTCOME.context, resampled_from={"x": 5}, out_of_range=("resolution",))
     record = encode_outcome(replace(OUTCOME, context=context)).to_bytes()
     assert decode_outcome(_changed(record, _before)).context.out_of_range == ("resolution",)
+
+
+@given(works_of_release_0_3)
+def test_release_0_3_reads_what_it_could_have_asked(work):
+    headers = []
+    _changed(encode_job(replace(JOB, work=work)).to_bytes(), headers.append)
+    _changed(encode_outcome(OUTCOME).to_bytes(), headers.append)
+    assert [header["v"] for header in headers] == [1, 1]
+    assert headers[0]["work"].keys() == {"steps", "tolerance", "checks"}
+
+
+NEW_JOBS = {
+    "work": replace(JOB, work=Work(stream=True)),
+    "states": replace(JOB, states=JOB.inputs),
+    "directions": replace(JOB, directions=JOB.inputs),
+}
+NEW_OUTCOMES = {
+    "times": replace(OUTCOME, t=(0.1,)),
+    "ending": replace(OUTCOME, ending="diverged"),
+    "states": replace(OUTCOME, states=OUTCOME.outputs),
+}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [encode_job(job) for job in NEW_JOBS.values()]
+    + [encode_outcome(outcome) for outcome in NEW_OUTCOMES.values()],
+    ids=[*(f"job-{name}" for name in NEW_JOBS), *(f"answer-{name}" for name in NEW_OUTCOMES)],
+)
+def test_release_0_3_refuses_by_version_what_it_would_take_for_something_else(record):
+    headers = []
+    _changed(record.to_bytes(), headers.append)
+    assert headers[0]["v"] == 2
 
 
 @pytest.mark.parametrize("resampled_from", [None, {"x": 5}])

@@ -16,7 +16,8 @@ def model_text(model: ModelKey) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def lane_text(lane: Lane) -> str:
-    """The model, then shape and element type of every input."""
+    """The model, what is asked of it if not its solution, shape and type of every array."""
     pairs = zip(lane.shapes, lane.dtypes, strict=True)
     inputs = ";".join(f"{'x'.join(map(str, shape))}{dtype}" for shape, dtype in pairs)
-    return f"{model_text(lane.model)}:{inputs}"
+    kind = "" if lane.kind == "solve" else f"{lane.kind};"
+    return f"{model_text(lane.model)}:{kind}{inputs}"
