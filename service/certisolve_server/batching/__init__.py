@@ -5,6 +5,7 @@ from .base import Batch as Batch
 from .base import Request as Request
 from .continuous import ContinuousBatcher as ContinuousBatcher
 from .dynamic import DynamicBatcher as DynamicBatcher
+from .fair_share import FairShare as FairShare
 from .plan import Ended as Ended
 from .plan import Join as Join
 from .plan import Move as Move
@@ -18,6 +19,7 @@ __all__ = [
     "ContinuousBatcher",
     "DynamicBatcher",
     "Ended",
+    "FairShare",
     "Join",
     "Move",
     "Plan",

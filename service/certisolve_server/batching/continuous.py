@@ -123,6 +123,11 @@ class ContinuousBatcher:
         return self._report(plan, [status] * len(plan.slots), duration_s, failed=not alone)
 
     @property
+    def out(self) -> bool:
+        """Whether a plan is out."""
+        return self._out is not None
+
+    @property
     def num_running(self) -> int:
         """Requests that have a slot."""
         return len(self._running)

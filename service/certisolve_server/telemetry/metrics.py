@@ -35,6 +35,22 @@ class FinishedBatch(Protocol):
         """Milliseconds in the forward pass."""
 
 
+class FinishedSteps(Protocol):
+    """What the metrics read of steps that were made in one go."""
+
+    @property
+    def num_steps(self) -> int:
+        """How many."""
+
+    @property
+    def padded_size(self) -> int:
+        """Rows in each."""
+
+    @property
+    def compute_ms(self) -> float:
+        """Milliseconds of all of them together."""
+
+
 class DepthLike(Protocol):
     """What the metrics read of a queue's depth."""
 
@@ -73,6 +89,26 @@ class Metrics:
             queue_ms: per request, milliseconds from submission to the start of the batch.
         """
         self._batches.series(key.name, key.version).add(batch, queue_ms)
+
+    def steps_done(
+        self,
+        key: ModelKey,
+        batch_size: int,
+        steps: FinishedSteps,
+        queue_ms: Sequence[float],
+        num_ended: int,
+    ) -> None:
+        """Count steps of a batch that goes on.
+
+        Args:
+            key: of the model.
+            batch_size: requests in the steps.
+            steps: how many, and how long they took.
+            queue_ms: per request that joined, milliseconds from submission to its first step.
+            num_ended: requests that were answered after them.
+        """
+        series = self._batches.series(key.name, key.version)
+        series.add_steps(batch_size, steps, queue_ms, num_ended)
 
     def batch_failed(self, key: ModelKey, num_requests: int) -> None:
         """Count requests whose forward pass failed."""
@@ -135,7 +171,7 @@ class _BatchMetrics:
         )
         self._queued = histogram(
             "certisolve_queue_seconds",
-            "From submission of a request to the start of its batch.",
+            "From submission of a request to the start of its batch, or to its first step.",
             buckets=_LONG_SECONDS,
         )
         self._assembly = histogram(
@@ -193,6 +229,18 @@ class _Series:
         if batch.padded_size > size:
             self._count_padding(batch.padded_size - size)
         self.totals.add(size, sum(queue_ms), batch_ms, compute_ms)
+
+    def add_steps(
+        self, size: int, steps: FinishedSteps, queue_ms: Sequence[float], num_ended: int
+    ) -> None:
+        for _ in range(steps.num_steps):
+            self._observe_size(size)
+            self._observe_compute(steps.compute_ms / steps.num_steps / 1e3)
+        for waited_ms in queue_ms:
+            self._observe_queued(waited_ms / 1e3)
+        if steps.padded_size > size:
+            self._count_padding(steps.num_steps * (steps.padded_size - size))
+        self.totals.add_steps(steps.num_steps, size, sum(queue_ms), steps.compute_ms, num_ended)
 
 
 class _QueueMetrics:

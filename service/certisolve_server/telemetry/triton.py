@@ -34,6 +34,23 @@ class TritonTotals:
         self.input_us += 1e3 * batch_ms * num_requests
         self.compute_us += 1e3 * compute_ms * num_requests
 
+    def add_steps(
+        self, num_steps: int, num_requests: int, queue_ms: float, compute_ms: float, num_ended: int
+    ) -> None:
+        """Add steps of requests that may go on afterwards.
+
+        Args:
+            num_steps: each of them one forward pass.
+            num_requests: in the steps.
+            queue_ms: sum over those whose first steps these are.
+            compute_ms: of all steps.
+            num_ended: requests whose last steps these are.
+        """
+        self.executions += num_steps
+        self.requests += num_ended
+        self.queue_us += 1e3 * queue_ms
+        self.compute_us += 1e3 * compute_ms * num_requests
+
 
 class _Counter(NamedTuple):
     name: str
