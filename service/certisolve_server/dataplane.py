@@ -1,11 +1,10 @@
 """What the server does, behind every protocol: routes and servicers convert, call, convert back."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from . import admission
 from .broker import AbstractBroker
@@ -19,10 +18,10 @@ from .errors import (
     ModelNotReady,
     QueueUnavailable,
     ServingError,
-    UnknownJob,
 )
 from .job_ids import JobIds
-from .jobs import Array, JobState, Outcome, Solution, SolveJob, SolveRequest, Terms, Work
+from .jobs import Array, JobState, Outcome, Solution, SolveJob, SolveRequest, Terms
+from .pending import Pending
 from .solutions import solution_of
 from .telemetry import Metrics, Tracing
 
@@ -236,9 +235,9 @@ class DataPlane:
         with self._tracing.solve(request.model, request.terms.traceparent) as traceparent:
             job = self._admit(request, traceparent)
             pending = await self._submit(job, request, self._broker, keep_result=False)
-            outcome = await self._outcome(pending, self._patience_s(request.terms))
+            outcome = await pending.outcome(self._patience_s(request.terms))
             if outcome is None:
-                raise await self._given_up(pending)
+                raise await pending.given_up()
             return self._solution(outcome)
 
     async def _solve_within(
@@ -250,7 +249,7 @@ class DataPlane:
         with self._tracing.solve(request.model, request.terms.traceparent) as traceparent:
             job = self._admit(request, traceparent)
             pending = await self._submit(job, request, self._jobs_broker, keep_result=False)
-            outcome = await self._outcome(pending, patience_s)
+            outcome = await pending.outcome(patience_s)
             if outcome is None and (pending.shared or await pending.broker.keep(pending.id)):
                 return await self._accepted(pending)
             return self._solution(outcome or await pending.broker.result(pending.id))
@@ -273,7 +272,7 @@ class DataPlane:
         inputs = admission.on_program_grid(admitted, manifest)
         self._check_size(inputs)
         # Other answers are about as large as what was sent.
-        num_answer_bytes = admission.answer_bytes(admitted, manifest) if admitted.steps else 0
+        num_answer_bytes = admission.answer_bytes(admitted, manifest) if manifest.advances else 0
         self._check_answer_size(num_answer_bytes)
         if terms.deadline is not None and terms.deadline <= now:
             raise DeadlineExceeded("the deadline had passed on arrival")
@@ -285,7 +284,7 @@ class DataPlane:
             submitted_at=now,
             context=admission.context(admitted, manifest, diagnostics=request.diagnostics),
             terms=_traced(terms, traceparent),
-            work=Work(admitted.steps, admitted.tolerance, request.diagnostics),
+            work=admission.work(admitted, manifest, diagnostics=request.diagnostics),
             num_answer_bytes=num_answer_bytes,
         )
 
@@ -304,88 +303,46 @@ class DataPlane:
 
     async def _submit(
         self, job: SolveJob, request: SolveRequest, broker: AbstractBroker, *, keep_result: bool
-    ) -> "_Pending":
+    ) -> Pending:
         if job.terms.idempotency_key:
             return await self._submit_once(job, request)
-        pending = _Pending(job.id, broker, job.submitted_at, job.terms.deadline)
+        pending = self._pending(job, job.id, broker)
         try:
             await broker.submit(job, keep_result=keep_result)
         except asyncio.CancelledError:
-            await self._abandon(pending)
+            await pending.abandon()
             raise
         return pending
 
-    async def _submit_once(self, job: SolveJob, request: SolveRequest) -> "_Pending":
+    async def _submit_once(self, job: SolveJob, request: SolveRequest) -> Pending:
         digest = await _digest(request, job.num_bytes)
         idempotency = Idempotency(job.terms.idempotency_key, digest)
         broker = self._jobs_broker
         job_id = await broker.submit(job, keep_result=True, idempotency=idempotency)
-        return _Pending(job_id, broker, job.submitted_at, job.terms.deadline, shared=True)
+        return self._pending(job, job_id, broker, shared=True)
+
+    def _pending(
+        self, job: SolveJob, job_id: str, broker: AbstractBroker, *, shared: bool = False
+    ) -> Pending:
+        return Pending(
+            id=job_id,
+            broker=broker,
+            asked_at=job.submitted_at,
+            deadline=job.terms.deadline,
+            metrics=self._metrics,
+            clock=self._clock,
+            shared=shared,
+        )
 
     def _patience_s(self, terms: Terms) -> float | None:
         return self.limits.max_wait_s if terms.deadline is None else None
 
-    async def _outcome(self, pending: "_Pending", wait_s: float | None) -> Outcome | None:
-        """The answer; None after `wait_s` seconds without one."""
-        left_s = None if pending.deadline is None else pending.deadline - self._clock()
-        deadline_first = left_s is not None and (wait_s is None or left_s <= wait_s)
-        try:
-            async with asyncio.timeout(left_s if deadline_first else wait_s):
-                return await pending.broker.result(pending.id)
-        except TimeoutError as error:
-            if deadline_first:
-                raise await self._given_up(pending) from error
-            return None
-        except asyncio.CancelledError:
-            await self._abandon(pending)
-            raise
-
-    async def _given_up(self, pending: "_Pending") -> ServingError:
-        """Give a job up; why it was not answered in time."""
-        now = self._clock()
-        state = await self._state(pending)
-        await self._abandon(pending)
-        if state is not None and state.error is not None:
-            return state.error
-        self._metrics.deadline_missed(_stage(state))
-        account = state.timeline.account(now) if state and state.timeline else "time unknown"
-        waited_s = now - pending.asked_at
-        return DeadlineExceeded(f"no answer after {waited_s:.3f} s; the job spent: {account}")
-
-    async def _state(self, pending: "_Pending") -> JobState | None:
-        try:
-            return await pending.broker.state(pending.id)
-        except (QueueUnavailable, UnknownJob):
-            return None
-
-    async def _abandon(self, pending: "_Pending") -> None:
-        """Cancel a job, unless somebody else may wait for it too."""
-        if not pending.shared:
-            with contextlib.suppress(QueueUnavailable, UnknownJob):
-                await pending.broker.cancel(pending.id)
-
-    async def _accepted(self, pending: "_Pending") -> JobView:
+    async def _accepted(self, pending: Pending) -> JobView:
         # Were the queue lost just now: it has the job, and without the id it would be sent again.
-        return JobView(pending.id, await self._state(pending) or JobState("queued"))
+        return JobView(pending.id, await pending.state() or JobState("queued"))
 
     def _solution(self, outcome: Outcome) -> Solution:
         return solution_of(outcome, self._catalog.recall(outcome.model))
-
-
-class _Pending(NamedTuple):
-    """A job that somebody waits for.
-
-    Attributes:
-        asked_at: Unix seconds.
-        deadline: of who waits, which need not be that of the job.
-        shared: others may wait for it too.
-    """
-
-    id: str
-    broker: AbstractBroker
-    asked_at: float
-    deadline: float | None
-    shared: bool = False
 
 
 async def _digest(request: SolveRequest, num_bytes: int) -> str:
@@ -396,15 +353,6 @@ async def _digest(request: SolveRequest, num_bytes: int) -> str:
 
 def _traced(terms: Terms, traceparent: str) -> Terms:
     return terms if traceparent == terms.traceparent else replace(terms, traceparent=traceparent)
-
-
-def _stage(state: JobState | None) -> str:
-    if state is None or state.ended:
-        return "reply"
-    timeline = state.timeline
-    if timeline is None or timeline.claimed_at is None:
-        return "queue"
-    return "device" if timeline.started_at is None else "running"
 
 
 def _visible(state: JobState) -> tuple[str, int | None, float]:

@@ -93,7 +93,7 @@ async def test_what_is_asked_beside_the_inputs_travels_with_the_job():
     plane = Plane(catalog=catalog)
     await plane.dataplane.submit_solve(sent)
     [held] = await plane.broker.claim(Capacity({catalog.find("drift").artifact.key: 1}), start=True)
-    assert held.job.work == Work((2, 5), None, checks=False)
+    assert held.job.work == Work(steps=(2, 5), checks=False)
     assert held.job.parameters == (0.5,)
 
 
