@@ -76,7 +76,7 @@ _COUNTERS = (
     ),
     _Counter(
         "nv_inference_exec_count",
-        "Forward passes; nv_inference_count divided by it is the mean batch size",
+        "Forward passes; of models that advance in time, several for each inference",
         lambda totals: totals.executions,
     ),
     _Counter(

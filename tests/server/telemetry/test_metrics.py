@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -90,6 +91,27 @@ def test_triton_totals_charge_every_request_with_its_batch() -> None:
     labels = {"model": "double", "version": "1"}
     shown = {name: value(metrics, f"nv_inference_{name}", labels) for name in expected}
     assert shown == pytest.approx(expected)
+
+
+class Steps(NamedTuple):
+    num_steps: int = 5
+    padded_size: int = 4
+    compute_ms: float = 10.0
+
+
+def test_steps_are_passes_of_those_who_share_them() -> None:
+    metrics = Metrics()
+    metrics.steps_done(KEY, 3, Steps(), queue_ms=[10.0, 20.0], num_ended=1)
+    of_model = {"model": "double"}
+    assert value(metrics, "certisolve_batch_size_count", of_model) == 5
+    assert value(metrics, "certisolve_batch_size_sum", of_model) == 15
+    assert value(metrics, "certisolve_padding_rows_total", of_model) == 5
+    assert value(metrics, "certisolve_queue_seconds_count", of_model) == 2
+    assert value(metrics, "certisolve_compute_seconds_sum", of_model) == pytest.approx(0.01)
+    of_version = {**of_model, "version": "1"}
+    assert value(metrics, "nv_inference_request_success", of_version) == 1
+    assert value(metrics, "nv_inference_exec_count", of_version) == 5
+    assert value(metrics, "nv_inference_compute_infer_duration_us", of_version) == 30_000
 
 
 def test_triton_names_have_no_suffix_and_keep_their_types() -> None:
