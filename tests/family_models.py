@@ -12,6 +12,7 @@ from certisolve.manifest import (
     Axis,
     Checks,
     Feedback,
+    Integration,
     Iteration,
     Manifest,
     Postprocess,
@@ -184,6 +185,32 @@ def pendulum(x: Tensor, observer: Tensor, gain: Tensor) -> Tensor:
     """dx/dt with a linear correction."""
     uncorrected = torch.stack((x[:, 1], -torch.sin(x[:, 0])), dim=1)
     return uncorrected + PENDULUM.eigenvalue * gain[:, None] * (x - observer)
+
+
+# --- ode: a rotation -----------------------------------------------------------------------------
+
+
+def rotation_manifest(**changes: Any) -> Manifest:
+    """A point on a circle, and the rate at which it turns as a parameter."""
+    values: dict[str, Any] = {
+        "family": "ode",
+        "axes": {"state": Axis(kind="channel", size=2)},
+        "inputs": (spec("y", ("state",)),),
+        "outputs": (spec("y", ("state",)),),
+        "parameters": (parameter("rate", 0.1, 100.0, 1.0),),
+        "integration": Integration(
+            method="tsit5", rtol=1e-5, atol=1e-6, smallest_rtol=1e-6, max_steps=1000, horizon=2.0
+        ),
+        "t": (0.5, 1.0, 2.0),
+        "resolutions": resolution(sizes={}, t=(0.5, 2.0), error_at_t=(0.01, 0.05)),
+    }
+    return field_manifest("rotation", **(values | changes))
+
+
+def rotation(y: Tensor, t: Tensor, rate: Tensor) -> Tensor:
+    """dy/dt; y(t) turns by the angle rate t, clockwise."""
+    del t
+    return rate[:, None] * torch.stack((y[:, 1], -y[:, 0]), dim=1)
 
 
 # --- iterative-solver: k u - u'' = f between walls ------------------------------------------------

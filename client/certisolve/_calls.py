@@ -120,6 +120,8 @@ def build_solve(
     t: float | Sequence[float] | Array | None,
     version: str | None,
     tolerance: float | None,
+    rtol: float | None,
+    atol: float | None,
     diagnostics: bool,
     timeout_s: float | None,
     tenant: str | None,
@@ -141,8 +143,9 @@ def build_solve(
             raise ValueError("t: name at least one time, or leave it out")
         body["t"] = [_finite("t", value) for value in times]
     options: dict[str, Any] = {} if diagnostics else {"diagnostics": False}
-    if tolerance is not None:
-        options["tolerance"] = _finite("tolerance", tolerance)
+    for name, value in (("tolerance", tolerance), ("rtol", rtol), ("atol", atol)):
+        if value is not None:
+            options[name] = _finite(name, value)
     if options:
         body["options"] = options
     return Call(
@@ -301,6 +304,7 @@ def _read_diagnostics(body: Mapping[str, Any] | None) -> Diagnostics | None:
         knot_excess=body.get("knot_excess"),
         noise_gain=body.get("noise_gain"),
         nfe=body.get("nfe"),
+        rejected_steps=body.get("rejected_steps"),
     )
 
 

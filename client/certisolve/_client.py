@@ -88,6 +88,8 @@ class Client:
         t: float | Sequence[float] | Array | None = None,
         version: str | None = None,
         tolerance: float | None = None,
+        rtol: float | None = None,
+        atol: float | None = None,
         diagnostics: bool = True,
         priority: Priority = "normal",
         idempotency_key: str | None = None,
@@ -104,6 +106,8 @@ class Client:
             t: times at which the solution is wanted, ascending; None for the manifest's.
             version: of the model; None for the newest.
             tolerance: of the relative residual, for iterative solvers; None for the manifest's.
+            rtol: relative tolerance of a step, for the family `ode`; None for the manifest's.
+            atol: absolute tolerance of a step, for the family `ode`; None for the manifest's.
             diagnostics: whether the answer shall say how far it can be trusted.
             priority: which of the tenant's solves go first; between tenants it changes nothing.
             idempotency_key: the server keeps the answer under this name and gives it again to
@@ -130,6 +134,8 @@ class Client:
             t=t,
             version=version,
             tolerance=tolerance,
+            rtol=rtol,
+            atol=atol,
             diagnostics=diagnostics,
             timeout_s=timeout if timeout is not None else self._timeout_s,
             tenant=self._tenant,
@@ -152,6 +158,8 @@ class Client:
         t: float | Sequence[float] | Array | None = None,
         version: str | None = None,
         tolerance: float | None = None,
+        rtol: float | None = None,
+        atol: float | None = None,
         diagnostics: bool = True,
         priority: Priority = "normal",
         idempotency_key: str | None = None,
@@ -169,6 +177,8 @@ class Client:
             t: as for `solve`.
             version: as for `solve`.
             tolerance: as for `solve`.
+            rtol: as for `solve`.
+            atol: as for `solve`.
             diagnostics: as for `solve`.
             priority: as for `solve`.
             idempotency_key: submissions of the same request under the same key are one job. Pass
@@ -189,6 +199,8 @@ class Client:
             t=t,
             version=version,
             tolerance=tolerance,
+            rtol=rtol,
+            atol=atol,
             diagnostics=diagnostics,
             timeout_s=timeout if timeout is not None else self._timeout_s,
             tenant=self._tenant,

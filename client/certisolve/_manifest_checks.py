@@ -77,7 +77,7 @@ def _check_tensors(manifest: "Manifest") -> None:
     names, returned = ([spec.name for spec in specs] for specs in (taken, manifest.outputs))
     # What has the name of an input is its next value.
     _check_unique(
-        "inputs, outputs, parameters", names if manifest.stepping else [*names, *returned]
+        "inputs, outputs, parameters", names if manifest.advances else [*names, *returned]
     )
     _check_unique("outputs", returned)
     for name in (*names, *returned):

@@ -83,6 +83,7 @@ class Diagnostics:
         knot_excess: how far activations left the grids of splines, relative; outside above 0.
         noise_gain: by which a forecast amplifies noise of the measurements.
         nfe: evaluations of the network for this answer.
+        rejected_steps: steps of an integration that were tried and not taken.
     """
 
     in_validated_range: bool
@@ -94,6 +95,7 @@ class Diagnostics:
     knot_excess: float | None = None
     noise_gain: float | None = None
     nfe: int | None = None
+    rejected_steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +110,9 @@ class Solution:
         t: times at which the fields hold, float64; empty for a stationary problem.
         coords: coordinates of each grid axis, float64.
         status: `ok`; `not_finite`: a field holds NaN or infinity; `not_converged`: the residual of
-            an iterative solver stayed above its tolerance.
+            an iterative solver stayed above its tolerance; `diverged`, `max_steps` or
+            `dt_underflow`: a way in time ended at the last of `t`, because the next state is not
+            finite, took too many steps, or asked for steps below the resolution of time.
         diagnostics: None when the call asked for none.
         timings_ms: where the server spent the time.
         batch_size: how many requests shared the forward pass.

@@ -11,7 +11,7 @@ import numpy as np
 from certisolve import wire
 from certisolve.manifest import Axis, Manifest, ParameterSpec, TensorSpec, ValidatedResolution
 
-from . import grids, horizon
+from . import grids, horizon, tolerances
 from .errors import (
     InvalidOption,
     MissingInput,
@@ -23,10 +23,12 @@ from .errors import (
     WrongDtype,
     WrongShape,
 )
-from .jobs import Array, SolveContext, SolveRequest
+from .jobs import Array, SolveContext, SolveRequest, Work
 
 #: Fewest values along an axis from which a field is resampled; fewer hold no field.
 _MIN_RESAMPLED = 8
+#: Of a request; the digest of one that leaves them out is that of release 0.3.
+_ASKED_SINCE_0_4 = ("rtol", "atol", "steps", "save_every", "resume_from")
 
 
 class Admitted(NamedTuple):
@@ -41,6 +43,8 @@ class Admitted(NamedTuple):
         resampled: whether `resolution` differs from `sizes`.
         steps: after which frames are wanted; empty for models that take none.
         tolerance: of an iterative solver.
+        rtol: relative tolerance of an integration.
+        atol: absolute tolerance of an integration.
     """
 
     inputs: tuple[Array, ...]
@@ -51,6 +55,8 @@ class Admitted(NamedTuple):
     resampled: bool
     steps: tuple[int, ...] = ()
     tolerance: float | None = None
+    rtol: float | None = None
+    atol: float | None = None
 
 
 def check(request: SolveRequest, manifest: Manifest) -> Admitted:
@@ -63,11 +69,10 @@ def check(request: SolveRequest, manifest: Manifest) -> Admitted:
     sizes: dict[str, int] = {}
     inputs = tuple(_check_input(request, spec, manifest, sizes) for spec in manifest.inputs)
     parameters = _check_parameters(request.parameters, manifest)
-    t = _check_times(request.t, manifest)
-    steps = horizon.steps(t, manifest)
-    tolerance = _check_tolerance(request.tolerance, manifest)
+    t, steps = _check_times(request, manifest)
+    asked = tolerances.check(request, manifest)
     resolution, resampled = _choose_resolution(sizes, manifest)
-    return Admitted(inputs, parameters, t, sizes, resolution, resampled, steps, tolerance)
+    return Admitted(inputs, parameters, t, sizes, resolution, resampled, steps, *asked)
 
 
 def on_program_grid(admitted: Admitted, manifest: Manifest) -> tuple[Array, ...]:
@@ -80,11 +85,24 @@ def on_program_grid(admitted: Admitted, manifest: Manifest) -> tuple[Array, ...]
     )
 
 
+def work(admitted: Admitted, manifest: Manifest, *, diagnostics: bool) -> Work:
+    """What the model is asked beside the inputs."""
+    return Work(
+        steps=admitted.steps,
+        t=admitted.t if manifest.integration else (),
+        rtol=admitted.rtol,
+        atol=admitted.atol,
+        tolerance=admitted.tolerance,
+        checks=diagnostics,
+    )
+
+
 def context(admitted: Admitted, manifest: Manifest, *, diagnostics: bool) -> SolveContext:
     """What turns the program's outputs back into the caller's solution."""
     sent = {name: admitted.sizes[name] for name in manifest.grid_axes}
-    beyond = horizon.exceeded(admitted.steps, manifest)
-    loose = _is_loose(admitted.tolerance, manifest)
+    beyond = horizon.exceeded(horizon.Wanted(admitted.t, admitted.steps), manifest)
+    asked = tolerances.Tolerances(admitted.tolerance, admitted.rtol, admitted.atol)
+    loose = tolerances.are_loose(asked, manifest)
     elsewhere = admitted.resampled or admitted.resolution.error is None
     unmeasured = elsewhere or beyond or loose
     reasons = {"resolution": elsewhere, "horizon": beyond}
@@ -101,7 +119,7 @@ def context(admitted: Admitted, manifest: Manifest, *, diagnostics: bool) -> Sol
 def answer_bytes(admitted: Admitted, manifest: Manifest) -> int:
     """Size of the fields that a request asks for, on its grid or the program's: the larger one."""
     channels = {name: axis.size for name, axis in manifest.axes.items() if axis.size is not None}
-    num_frames = len(admitted.steps) or 1
+    num_frames = len(admitted.t) if manifest.advances else 1
     return num_frames * max(
         sum(
             wire.DTYPES[spec.dtype].itemsize * math.prod(sizes.get(axis, 1) for axis in spec.axes)
@@ -130,6 +148,9 @@ def digest(request: SolveRequest) -> str:
         "tolerance": request.tolerance,
         "diagnostics": request.diagnostics,
     }
+    # Nothing is said of them where they were left out, as in the days before them.
+    asked = {name: getattr(request, name) for name in _ASKED_SINCE_0_4}
+    question |= {name: value for name, value in asked.items() if value is not None}
     # The sizes stand before the bytes, so that no two requests run together to the same text.
     sha = hashlib.sha256(json.dumps(question, sort_keys=True).encode())
     for array in inputs.values():
@@ -260,11 +281,14 @@ def _check_parameter(spec: ParameterSpec, value: float) -> None:
         )
 
 
-def _check_times(t: tuple[float, ...] | None, manifest: Manifest) -> tuple[float, ...]:
-    if manifest.stepping is not None:
-        return horizon.check(manifest.t if t is None else t, manifest)
+def _check_times(request: SolveRequest, manifest: Manifest) -> horizon.Wanted:
+    t = request.t
+    counted = {name: getattr(request, name) for name in ("steps", "save_every", "resume_from")}
+    if manifest.advances:
+        return horizon.wanted(t, manifest, **counted)
+    horizon.check_steps(manifest, **counted)
     if t is None:
-        return manifest.t
+        return horizon.Wanted(manifest.t)
     for index, time in enumerate(t):
         if time not in manifest.t:
             known = ", ".join(f"{value:g}" for value in manifest.t)
@@ -274,33 +298,13 @@ def _check_times(t: tuple[float, ...] | None, manifest: Manifest) -> tuple[float
             )
     if t != manifest.t:
         raise InvalidOption(f"ask for t = {list(manifest.t)}, in this order", field="t")
-    return t
-
-
-def _check_tolerance(tolerance: float | None, manifest: Manifest) -> float | None:
-    if tolerance is None:
-        return None
-    iteration = manifest.iteration
-    if iteration is None:
-        raise InvalidOption(f"{manifest.name} does not iterate", field="options.tolerance")
-    if not iteration.smallest_tolerance <= tolerance < 1:
-        raise OutOfRange(
-            f"{tolerance:g} cannot be promised; use {iteration.smallest_tolerance:g} to 1",
-            field="options.tolerance",
-        )
-    return tolerance
-
-
-def _is_loose(tolerance: float | None, manifest: Manifest) -> bool:
-    """Whether the error that was measured is that of a stricter tolerance."""
-    iteration = manifest.iteration
-    return tolerance is not None and iteration is not None and tolerance > iteration.tolerance
+    return horizon.Wanted(t)
 
 
 def _error(admitted: Admitted, manifest: Manifest) -> float | None:
-    if manifest.stepping is None:
+    if not manifest.advances:
         return admitted.resolution.error
-    return horizon.error(admitted.resolution, admitted.t, manifest.stepping)
+    return horizon.error(admitted.resolution, admitted.t, manifest)
 
 
 def _choose_resolution(

@@ -115,6 +115,11 @@ class SolveRequest:
         untyped: names of the inputs that came as plain JSON numbers, without an element type.
         t: times at which the solution is wanted; None for the manifest's.
         tolerance: of the relative residual, for iterative solvers; None for the manifest's.
+        rtol: relative tolerance of an integration; None for the manifest's.
+        atol: absolute tolerance of an integration; None for the manifest's.
+        steps: how many to go, instead of `t`; None where that counts.
+        save_every: of every so many steps a frame is wanted; None for what `steps` or `t` say.
+        resume_from: frames up to the step of this number are known already; None for none.
         diagnostics: whether the answer says how far it can be trusted.
         terms: when, for whom and how urgently.
     """
@@ -126,6 +131,11 @@ class SolveRequest:
     parameters: Mapping[str, float] = field(default_factory=dict)
     t: tuple[float, ...] | None = None
     tolerance: float | None = None
+    rtol: float | None = None
+    atol: float | None = None
+    steps: int | None = None
+    save_every: int | None = None
+    resume_from: int | None = None
     diagnostics: bool = True
     terms: Terms = Terms()
 
@@ -192,7 +202,7 @@ class SolveJob:
 
     @property
     def num_bytes(self) -> int:
-        """What the job takes up: what is sent, and frames, of which a few bytes may ask for many."""
+        """What the job takes up: what is sent, and frames: a few bytes may ask for many."""
         sent = sum(array.nbytes for array in self.inputs + self.states + self.directions)
         return sent + self.num_answer_bytes
 
@@ -317,6 +327,7 @@ class Diagnostics:
         knot_excess: how far activations left the grids of splines, relative; > 0 is outside.
         noise_gain: by which the forecast amplifies noise of the measurements.
         nfe: evaluations of the network for this answer.
+        rejected_steps: of an integration, tried and not taken.
     """
 
     out_of_range: tuple[str, ...]
@@ -327,6 +338,7 @@ class Diagnostics:
     knot_excess: float | None = None
     noise_gain: float | None = None
     nfe: int | None = None
+    rejected_steps: int | None = None
 
     @property
     def in_validated_range(self) -> bool:
@@ -346,6 +358,7 @@ class Diagnostics:
             "knot_excess": self.knot_excess,
             "noise_gain": self.noise_gain,
             "nfe": self.nfe,
+            "rejected_steps": self.rejected_steps,
         }
 
 
@@ -358,7 +371,9 @@ class Solution:
         axes: axis names of every field.
         coords: coordinates of the grid axes, float64, by axis name.
         status: `ok`; `not_finite` when a field holds NaN or infinity; `not_converged` when an
-            iterative solver gave up before its tolerance.
+            iterative solver gave up before its tolerance; `diverged`, `max_steps` or
+            `dt_underflow` when a way in time ended at the last of `t`, see `Ending`.
+        t: times of the fields: those of the context, unless the way ended early.
         context: what was asked for.
         diagnostics: how far the answer can be trusted; None when the caller wants none.
     """
@@ -367,6 +382,7 @@ class Solution:
     axes: Mapping[str, tuple[str, ...]]
     coords: Mapping[str, Array]
     status: str
+    t: tuple[float, ...]
     context: SolveContext
     timings: Timings
     batch_size: int

@@ -28,6 +28,7 @@ def solution_of(outcome: Outcome, artifact: Artifact) -> Solution:
         axes={spec.name: _axes(manifest, spec) for spec in manifest.outputs},
         coords=_coords(manifest, context.sizes),
         status=_status(outcome),
+        t=context.t if outcome.t is None else outcome.t,
         context=context,
         timings=outcome.timings,
         batch_size=outcome.batch_size,
@@ -41,6 +42,8 @@ def _axes(manifest: Manifest, spec: TensorSpec) -> tuple[str, ...]:
 
 
 def _status(outcome: Outcome) -> str:
+    if outcome.ending is not None:
+        return outcome.ending
     if not outcome.finite:
         return "not_finite"
     return "ok" if outcome.findings.get("converged", 1.0) else "not_converged"
@@ -50,7 +53,6 @@ def _diagnostics(outcome: Outcome) -> Diagnostics:
     context, findings = outcome.context, outcome.findings
     # Of NaN nobody knows that it is inside.
     outside = not findings.get("knot_excess", 0.0) <= 0
-    nfe = _known(findings, "nfe")
     return Diagnostics(
         out_of_range=(*context.out_of_range, *(("knots",) if outside else ())),
         resampled_from=context.resampled_from,
@@ -59,8 +61,14 @@ def _diagnostics(outcome: Outcome) -> Diagnostics:
         conservation_defect=_known(findings, "conservation_defect"),
         knot_excess=_known(findings, "knot_excess"),
         noise_gain=_known(findings, "noise_gain"),
-        nfe=None if nfe is None else round(nfe),
+        nfe=_counted(findings, "nfe"),
+        rejected_steps=_counted(findings, "rejected_steps"),
     )
+
+
+def _counted(findings: Mapping[str, float], name: str) -> int | None:
+    value = _known(findings, name)
+    return None if value is None else round(value)
 
 
 def _known(findings: Mapping[str, float], name: str) -> float | None:

@@ -170,9 +170,10 @@ def test_an_empty_list_of_times_means_the_same_over_every_protocol():
         solve({"u0": [1.0]}, t=[])
 
 
-def test_a_tolerance_and_unwanted_diagnostics_are_options():
+@pytest.mark.parametrize("name", ["tolerance", "rtol", "atol"])
+def test_a_tolerance_and_unwanted_diagnostics_are_options(name):
     assert "options" not in solve({"u0": [1.0]}).body
-    sent = solve({"u0": [1.0]}, tolerance=1e-6, diagnostics=False).body["options"]
-    assert sent == {"tolerance": 1e-6, "diagnostics": False}
-    with pytest.raises(ValueError, match="tolerance"):
-        solve({"u0": [1.0]}, tolerance=float("nan"))
+    sent = solve({"u0": [1.0]}, **{name: 1e-6}, diagnostics=False).body["options"]
+    assert sent == {name: 1e-6, "diagnostics": False}
+    with pytest.raises(ValueError, match=name):
+        solve({"u0": [1.0]}, **{name: float("nan")})

@@ -146,6 +146,8 @@ REFUSED = {
     "too far": ("pendulum", {"t": [0.1, 409.7]}, "t.1"),
     "more than is sent back": ("drift", {"t": np.arange(1, 514) / 10}, "t"),
     "tolerance of a rollout": ("drift", {"tolerance": 1e-3}, "options.tolerance"),
+    "relative tolerance of a rollout": ("drift", {"rtol": 1e-3}, "options.rtol"),
+    "absolute tolerance of a rollout": ("drift", {"atol": 1e-3}, "options.atol"),
     "tolerance of nothing": ("screened", {"tolerance": 0.0}, "options.tolerance"),
     "tolerance below zero": ("screened", {"tolerance": -1.0}, "options.tolerance"),
     "tolerance of one": ("screened", {"tolerance": 1.0}, "options.tolerance"),

@@ -24,7 +24,7 @@ from certisolve_server.errors import (
     WrongShape,
 )
 from certisolve_server.jobs import SolveRequest
-from family_models import drift_manifest, recall_manifest, screened_manifest
+from family_models import drift_manifest, recall_manifest, rotation_manifest, screened_manifest
 from helpers import PERIODIC, POINTS, field_manifest, parameter
 
 FIELD = np.linspace(-1, 1, 16, dtype=np.float32)
@@ -479,6 +479,65 @@ def test_a_tolerance_is_for_iterative_solvers(inputs_and_model):
     assert raised.value.field == "options.tolerance"
 
 
+TURN = {"y": np.ones(2, np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        ({}, 0.05),
+        ({"rtol": 1e-6}, 0.05),
+        ({"rtol": 1e-5, "atol": 1e-6}, 0.05),
+        ({"rtol": 1.1e-5}, None),
+        ({"rtol": 0.99, "atol": 1e-9}, None),
+        ({"atol": 2e-6}, None),
+    ],
+)
+def test_an_integration_takes_tolerances_and_knows_the_error_of_strict_ones(asked, error):
+    manifest = rotation_manifest()
+    admitted = check(TURN, manifest, **asked)
+    work = admission.work(admitted, manifest, diagnostics=False)
+    assert (work.rtol, work.atol, work.checks) == (asked.get("rtol"), asked.get("atol"), False)
+    assert (work.t, work.steps) == (manifest.t, ())
+    context = context_of(TURN, manifest, **asked)
+    assert (context.out_of_range, context.expected_error) == ((), error)
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"rtol": 9e-7}, "options.rtol"),
+        ({"rtol": 1.0}, "options.rtol"),
+        ({"rtol": np.nan}, "options.rtol"),
+        ({"atol": 0.0}, "options.atol"),
+        ({"atol": -1e-3}, "options.atol"),
+        ({"atol": np.inf}, "options.atol"),
+        ({"atol": np.nan}, "options.atol"),
+    ],
+)
+def test_tolerances_that_no_integration_keeps_are_refused(asked, field):
+    with pytest.raises(OutOfRange) as raised:
+        check(TURN, rotation_manifest(), **asked)
+    assert raised.value.field == field
+
+
+@pytest.mark.parametrize("name", ["rtol", "atol"])
+def test_tolerances_of_an_integration_are_for_no_other_family(name):
+    with pytest.raises(InvalidOption, match="is not integrated") as raised:
+        check(WALK, DRIFT, **{name: 1e-3})
+    assert raised.value.field == f"options.{name}"
+
+
+def test_an_integration_beyond_its_horizon_is_answered_and_flagged():
+    context = context_of(TURN, rotation_manifest(), t=(0.1, 7.5))
+    assert (context.out_of_range, context.expected_error) == (("horizon",), None)
+
+
+def test_an_answer_of_an_integration_is_as_large_as_its_frames():
+    admitted = check(TURN, rotation_manifest(), t=tuple(0.001 * (i + 1) for i in range(500)))
+    assert admission.answer_bytes(admitted, rotation_manifest()) == 500 * 2 * 4
+
+
 def test_float32_is_taken_where_float64_is_declared_and_not_the_other_way():
     narrow = check(SYSTEM | {"f": np.full(16, 0.1, np.float32)}, screened_manifest())
     assert narrow.inputs[1].dtype == np.float64
@@ -492,6 +551,7 @@ def test_the_tolerance_and_the_times_are_part_of_what_is_asked():
         return admission.digest(SolveRequest("m", None, WALK, **request))
 
     asked = [{}, {"tolerance": 1e-3}, {"tolerance": 1e-4}, {"t": (0.1,)}, {"t": (0.1, 0.2)}]
+    asked += [{"rtol": 1e-3}, {"atol": 1e-3}]
     assert len({digest(**request) for request in asked}) == len(asked)
     assert digest(tolerance=1e-3) == digest(tolerance=1e-3)
 

@@ -13,11 +13,11 @@ from helpers import field_manifest
 CONTEXT = SolveContext((1.0,), {"x": 16}, None, 0.01, True)
 
 
-def solution(*, findings=None, finite=True, context=CONTEXT):
+def solution(*, findings=None, finite=True, context=CONTEXT, **ended):
     artifact = Artifact(field_manifest("double"), "d", "/nowhere")
     field = np.zeros(16, np.float32)
     timings = Timings(0.0, 0.0, 0.0)
-    outcome = Outcome(artifact.key, (field,), finite, timings, 1, context, findings or {})
+    outcome = Outcome(artifact.key, (field,), finite, timings, 1, context, findings or {}, **ended)
     return solution_of(outcome, artifact)
 
 
@@ -27,14 +27,18 @@ def diagnostics(**options):
 
 def test_findings_are_told_by_their_names():
     found = {"residual": 0.1, "conservation_defect": 0.2, "noise_gain": 2.0, "nfe": 3.0}
+    found |= {"rejected_steps": 2.0}
     told = diagnostics(findings=found)
     assert (told.residual, told.conservation_defect, told.noise_gain) == (0.1, 0.2, 2.0)
-    assert (told.nfe, type(told.nfe)) == (3, int)
+    assert (told.nfe, told.rejected_steps) == (3, 2)
+    assert type(told.nfe) is type(told.rejected_steps) is int
     assert (told.knot_excess, told.in_validated_range, told.expected_error) == (None, True, 0.01)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("name", ["residual", "conservation_defect", "noise_gain", "nfe"])
+@pytest.mark.parametrize(
+    "name", ["residual", "conservation_defect", "noise_gain", "nfe", "rejected_steps"]
+)
 def test_what_is_no_number_is_not_told(name, value):
     assert getattr(diagnostics(findings={name: value}), name) is None
 
@@ -66,6 +70,9 @@ def test_what_is_out_of_range_adds_up():
         ({"findings": {"converged": 0.0}}, "not_converged"),
         ({"finite": False}, "not_finite"),
         ({"findings": {"converged": 0.0}, "finite": False}, "not_finite"),
+        ({"ending": "diverged"}, "diverged"),
+        ({"ending": "max_steps"}, "max_steps"),
+        ({"ending": "dt_underflow"}, "dt_underflow"),
     ],
 )
 def test_the_status_is_the_worst_and_an_answer_that_is_not_ok_has_no_expected_error(
@@ -74,6 +81,11 @@ def test_the_status_is_the_worst_and_an_answer_that_is_not_ok_has_no_expected_er
     answered = solution(**options)
     assert answered.status == status
     assert answered.diagnostics.expected_error == (0.01 if status == "ok" else None)
+
+
+def test_an_answer_that_ended_early_tells_the_times_it_has():
+    assert solution().t == CONTEXT.t
+    assert solution(ending="diverged", t=(0.25,)).t == (0.25,)
 
 
 def test_frames_are_resampled_one_by_one():

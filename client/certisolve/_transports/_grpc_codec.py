@@ -49,6 +49,7 @@ _FINDINGS: Final = (
     "knot_excess",
     "noise_gain",
     "nfe",
+    "rejected_steps",
 )
 _NO_MESSAGE = "the reply is not certisolve's: its bytes are not the message expected"
 _DETAILS_KEY = "grpc-status-details-bin"

@@ -62,6 +62,11 @@ def decode_solve(model: str, media_type: str, body: bytes, terms: Terms) -> Solv
         parameters=parsed.parameters,
         t=None if parsed.t is None else tuple(parsed.t),
         tolerance=parsed.options.tolerance,
+        rtol=parsed.options.rtol,
+        atol=parsed.options.atol,
+        steps=parsed.steps,
+        save_every=parsed.options.save_every,
+        resume_from=parsed.options.resume_from,
         diagnostics=parsed.options.diagnostics,
         terms=terms,
     )
@@ -105,7 +110,7 @@ def solution_metadata(solution: Solution) -> dict[str, Any]:
     manifest, timings = solution.artifact.manifest, solution.timings
     return {
         "axes": solution.axes,
-        "t": solution.context.t,
+        "t": solution.t,
         "status": solution.status,
         "diagnostics": solution.diagnostics and solution.diagnostics.told(),
         "timings_ms": {

@@ -28,6 +28,11 @@ def to_request(message: solve_pb2.SolveRequest, terms: Terms, max_bytes: int) ->
         parameters=dict(message.parameters),
         t=tuple(message.t) or None,
         tolerance=message.options.tolerance if message.options.HasField("tolerance") else None,
+        rtol=message.options.rtol if message.options.HasField("rtol") else None,
+        atol=message.options.atol if message.options.HasField("atol") else None,
+        steps=message.steps if message.HasField("steps") else None,
+        save_every=_number(message.options, "save_every"),
+        resume_from=_number(message.options, "resume_from"),
         diagnostics=diagnostics,
         terms=terms,
     )
@@ -35,11 +40,11 @@ def to_request(message: solve_pb2.SolveRequest, terms: Terms, max_bytes: int) ->
 
 def to_reply(solution: Solution) -> solve_pb2.SolveReply:
     """A solution as a message."""
-    manifest, context = solution.artifact.manifest, solution.context
+    manifest = solution.artifact.manifest
     return solve_pb2.SolveReply(
         fields=_to_tensors(solution.fields),
         axes={name: solve_pb2.AxisNames(names=axes) for name, axes in solution.axes.items()},
-        t=context.t,
+        t=solution.t,
         coords=_to_tensors(solution.coords),
         status=solution.status,
         diagnostics=_to_diagnostics(solution),
@@ -92,6 +97,10 @@ def to_problem(error: ServingError) -> problem_pb2.Problem:
         field=error.field,
         retry_after_s=error.retry_after_s,
     )
+
+
+def _number(options: solve_pb2.SolveOptions, name: str) -> int | None:
+    return getattr(options, name) if options.HasField(name) else None
 
 
 def _to_array(name: str, tensor: tensor_pb2.Tensor) -> Array:

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+#: Of a size that every protocol can carry; what the model makes of it is another question.
+Count = Annotated[int, Field(strict=True, ge=-(1 << 63), lt=1 << 63)]
 
 
 class _Body(BaseModel):
@@ -21,6 +23,23 @@ class SolveOptions(_Body):
         default=None,
         description="Relative residual an iterative solver goes to; the manifest's when left out.",
     )
+    rtol: Finite | None = Field(
+        default=None,
+        description="Relative tolerance of an integration; the manifest's when left out.",
+    )
+    atol: Finite | None = Field(
+        default=None,
+        description="Absolute tolerance of an integration; the manifest's when left out.",
+    )
+    save_every: Count | None = Field(
+        default=None,
+        description="Of every so many steps a frame is wanted, up to the last one asked for; with "
+        "`steps` each when left out, with `t` none but those at its times.",
+    )
+    resume_from: Count | None = Field(
+        default=None,
+        description="Frames up to the step of this number are known already, and left out.",
+    )
 
 
 class SolveBody(_Body):
@@ -34,6 +53,7 @@ class SolveBody(_Body):
         default=None,
         description="Times at which the solution is wanted; the manifest's when left out.",
     )
+    steps: Count | None = Field(default=None, description="How many steps to go, instead of `t`.")
     options: SolveOptions = Field(default_factory=SolveOptions)
 
 
@@ -67,6 +87,9 @@ class Diagnostics(_Body):
         description="By which the forecast amplifies noise of the measurements."
     )
     nfe: int | None = Field(description="Evaluations of the network for this answer.")
+    rejected_steps: int | None = Field(
+        description="Steps of an integration that were tried and not taken."
+    )
 
 
 class Timings(_Body):
@@ -83,8 +106,11 @@ class SolveReply(_Body):
     fields: dict[str, list[object]]
     axes: dict[str, list[str]]
     coords: dict[str, list[float]]
-    t: list[float]
-    status: str
+    t: list[float] = Field(description="Times of the fields.")
+    status: str = Field(
+        description="ok, not_finite, or not_converged for an iterative solver that gave up; "
+        "diverged, max_steps or dt_underflow for a way in time that ended at the last of t."
+    )
     diagnostics: Diagnostics | None
     timings_ms: Timings
     batch_size: int

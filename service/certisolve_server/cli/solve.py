@@ -47,6 +47,14 @@ def solve(
         float | None,
         typer.Option(help="Relative residual an iterative solver goes to.", show_default=False),
     ] = None,
+    rtol: Annotated[
+        float | None,
+        typer.Option(help="Relative tolerance of an integration.", show_default=False),
+    ] = None,
+    atol: Annotated[
+        float | None,
+        typer.Option(help="Absolute tolerance of an integration.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write fields: .npz, .npy, .safetensors.")
     ] = None,
@@ -69,7 +77,14 @@ def solve(
     values = dict(_parameter(text) for text in parameters or [])
     with connected(url, timeout) as client, messages().status(f"solving {model}"):
         solution = client.solve(
-            model, sent, parameters=values, t=t, tolerance=tolerance, version=version
+            model,
+            sent,
+            parameters=values,
+            t=t,
+            tolerance=tolerance,
+            rtol=rtol,
+            atol=atol,
+            version=version,
         )
         manifest = client.model(model, solution.model.version).manifest
     # Before anything is printed: a reader who closes the pipe early must not lose the files.
@@ -144,6 +159,7 @@ def findings(solution: "Solution") -> list[tuple[str, str]]:
         "knots": diagnostics.knot_excess,
         "noise gain": diagnostics.noise_gain,
         "evaluations": diagnostics.nfe,
+        "rejected steps": diagnostics.rejected_steps,
     }
     return [(name, f"{value:.3g}") for name, value in values.items() if value is not None]
 
