@@ -1,11 +1,12 @@
 """A broker that can be out of reach, and that is seen at work."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 from certisolve_server.broker import (
+    NO_PROGRESS,
     AbstractBroker,
     Capacity,
     Claim,
@@ -15,7 +16,7 @@ from certisolve_server.broker import (
     Reaped,
 )
 from certisolve_server.errors import QueueFull, QueueUnavailable, ServingError
-from certisolve_server.jobs import JobState, Outcome, SolveJob
+from certisolve_server.jobs import Frame, JobState, Outcome, SolveJob
 
 
 class RemoteBroker(AbstractBroker):
@@ -65,9 +66,19 @@ class RemoteBroker(AbstractBroker):
         self.num_starts += 1
         return await self._broker.start(claims)
 
-    async def renew(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+    async def renew(
+        self, claims: Sequence[Claim], progress: Mapping[str, float] = NO_PROGRESS
+    ) -> Sequence[Claim]:
         self._check()
-        return await self._broker.renew(claims)
+        return await self._broker.renew(claims, progress)
+
+    async def cancelled(self) -> Sequence[str]:
+        self._check()
+        return await self._broker.cancelled()
+
+    async def publish(self, frames: Sequence[tuple[Claim, Frame]]) -> None:
+        self._check()
+        await self._broker.publish(frames)
 
     async def reap(self) -> Reaped:
         self._check()
@@ -93,6 +104,9 @@ class RemoteBroker(AbstractBroker):
 
     async def result(self, job_id: str) -> Outcome:
         return await self._broker.result(job_id)
+
+    def frames(self, job_id: str) -> AsyncIterator[Frame]:
+        return self._broker.frames(job_id)
 
     async def state(
         self, job_id: str, *, wait_s: float = 0.0, unlike: str | None = None

@@ -1,5 +1,6 @@
 """The queue between gateways and workers."""
 
+from .base import NO_PROGRESS as NO_PROGRESS
 from .base import AbstractBroker as AbstractBroker
 from .base import Bounds as Bounds
 from .base import Capacity as Capacity
@@ -11,6 +12,7 @@ from .base import Reaped as Reaped
 from .memory import MemoryBroker as MemoryBroker
 
 __all__ = [
+    "NO_PROGRESS",
     "AbstractBroker",
     "Bounds",
     "Capacity",

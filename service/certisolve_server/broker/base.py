@@ -1,13 +1,16 @@
 """The contract of a broker; the same cases in tests/contract run over every implementation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Self
 
 from certisolve_server.errors import QueueFull, ServingError
-from certisolve_server.jobs import JobState, Lane, ModelKey, Outcome, SolveJob
+from certisolve_server.jobs import Frame, JobState, Lane, ModelKey, Outcome, SolveJob
+
+#: Of jobs whose progress nobody knows.
+NO_PROGRESS: Mapping[str, float] = MappingProxyType({})
 
 
 class Depth(NamedTuple):
@@ -157,6 +160,23 @@ class AbstractBroker(ABC):
             UnknownJob: never accepted, or forgotten.
         """
 
+    def frames(self, job_id: str) -> AsyncIterator[Frame]:
+        """Frames of a job that was submitted with `work.stream` and is not kept, as they come.
+
+        Each index once and in order, also when its worker died and another began again. No frame
+        is lost to the reader even if its publication was: what was not told when the job has ended
+        is taken from the answer, and the frames after one that is missing wait for it until then.
+        Of a model that does not advance, the answer is the one frame. Ends when the job has ended,
+        however it did, and leaves its end to `result`.
+
+        What waits for a slow reader is at most the frames of the answer, which were accounted when
+        the job was submitted. There is one reader, who has to come before the end is read.
+
+        Raises:
+            UnknownJob: never accepted, not streamed, or its end was read.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     async def state(
         self, job_id: str, *, wait_s: float = 0.0, unlike: str | None = None
@@ -221,8 +241,41 @@ class AbstractBroker(ABC):
         """Mark claimed jobs as running; those that are still wanted and still ours, in order."""
 
     @abstractmethod
-    async def renew(self, claims: Sequence[Claim]) -> Sequence[Claim]:
-        """Hold claimed jobs for another lease; those that are no longer ours or wanted."""
+    async def renew(
+        self, claims: Sequence[Claim], progress: Mapping[str, float] = NO_PROGRESS
+    ) -> Sequence[Claim]:
+        """Hold claimed jobs for another lease; those that are no longer ours or wanted.
+
+        Args:
+            claims: of the jobs.
+            progress: by job, the share of its work that is done, 0 to 1; what `state` tells until
+                the next time. Cheap enough to be told every second.
+        """
+
+    async def cancelled(self) -> Sequence[str]:
+        """Ids of jobs that left this worker's hands, cancelled or lost; waits until there are any.
+
+        Told once, soon after it happened, to whoever waits alone. It is news and no ledger: some
+        may go missing, and `renew` says the same of every job for certain. A job that came back to
+        the same worker meanwhile is not named.
+
+        Raises:
+            QueueUnavailable: out of reach.
+        """
+        raise NotImplementedError
+
+    async def publish(self, frames: Sequence[tuple[Claim, Frame]]) -> None:
+        """Tell frames of streamed jobs to who reads them, in the order given.
+
+        A frame of a claim that does not count any more is passed over, and so is one that nobody
+        reads. The arrays are not to be changed afterwards, and are held for as long as the reader
+        takes: views of a whole batch should be copied first.
+
+        Raises:
+            QueueUnavailable: out of reach; some of the frames may have arrived. They may be told
+                again, which does no harm, or dropped: `frames` then makes up for them at the end of
+                the job. Frames told after that end are passed over.
+        """
 
     @abstractmethod
     async def complete(self, answers: Sequence[tuple[Claim, Outcome]]) -> int:

@@ -7,6 +7,7 @@ from certisolve_server.jobs import JobState, SolveJob, Timeline
 
 from .base import Claim
 from .fair_queue import Standing, Ticket
+from .frames import FrameStream
 
 _NEVER = float("inf")
 
@@ -18,13 +19,15 @@ class Entry:
         held_under: the token of its worker; None while it is in line.
         lease_until: Unix seconds after which its worker counts as dead; never while in line.
         num_deaths: times it was running when its worker died.
+        progress: share of the work that its worker has done, 0 to 1.
+        stream: where its frames go; None for a job that is not streamed.
         ended: its final state; None while it has none.
     """
 
     __slots__ = (
         "_claimed_at", "_started_at", "_waiting_for_change", "_waiting_for_end", "ended",
-        "held_under", "job", "keep_result", "lease_until", "num_bytes", "num_deaths", "ticket",
-        "token",
+        "held_under", "job", "keep_result", "lease_until", "num_bytes", "num_deaths", "progress",
+        "stream", "ticket", "token",
     )  # fmt: skip
 
     def __init__(
@@ -38,6 +41,8 @@ class Entry:
         self.held_under: int | None = None
         self.lease_until = _NEVER
         self.num_deaths = 0
+        self.progress = 0.0
+        self.stream = FrameStream(job) if job.work.stream and not keep_result else None
         self.ended: JobState | None = None
         self._claimed_at: float | None = None
         self._started_at: float | None = None
@@ -86,11 +91,14 @@ class Entry:
             self.ticket.standing = Standing.AGAIN
         self.held_under, self.lease_until = None, _NEVER
         self._claimed_at = self._started_at = None
+        self.progress = 0.0
         _wake(self._waiting_for_change)
 
     def finish(self, state: JobState) -> None:
         """Tell whoever waits how it ended."""
         self.ended = state
+        if self.stream is not None:
+            self.stream.end(state)
         for waiting in (self._waiting_for_end, self._waiting_for_change):
             if waiting:
                 _wake(waiting)

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from certisolve_server.errors import (
     Cancelled,
@@ -13,20 +13,31 @@ from certisolve_server.errors import (
     DeadlineExceeded,
     QueueFull,
     ServingError,
+    UnknownJob,
 )
-from certisolve_server.jobs import JobState, Outcome, SolveJob
+from certisolve_server.jobs import Frame, JobState, Outcome, SolveJob
 
-from .base import AbstractBroker, Bounds, Capacity, Claim, DeadLetter, Depth, Idempotency, Reaped
+from .base import (
+    NO_PROGRESS,
+    AbstractBroker,
+    Bounds,
+    Capacity,
+    Claim,
+    DeadLetter,
+    Depth,
+    Idempotency,
+    Reaped,
+)
+from .dead import Dead, DeadLetters
 from .entries import Entry
 from .fair_queue import FairQueue, Ticket
 from .keys import IdempotencyKeys
 from .lanes import LaneRecords
+from .losses import Losses
 from .results import KeptResults
 
 # No caller is asked to come back sooner than this, however short the line.
 _MIN_RETRY_AFTER_S = 0.1
-# Dead letters kept; the oldest go first.
-_MAX_DEAD = 1000
 # The only worker there is.
 _WORKER = "this process"
 
@@ -55,7 +66,8 @@ class MemoryBroker(AbstractBroker):
         self._num_bytes = 0
         self._results = KeptResults(self._bounds.result_ttl_s)
         self._keys = IdempotencyKeys(self._bounds.result_ttl_s)
-        self._dead: dict[str, _Dead] = {}
+        self._dead = DeadLetters()
+        self._losses = Losses()
         self._arrival = asyncio.Event()
 
     # --- For gateways -----------------------------------------------------------------------------
@@ -87,6 +99,16 @@ class MemoryBroker(AbstractBroker):
             raise state.error or Cancelled("the job was cancelled")
         return state.outcome
 
+    async def frames(self, job_id: str) -> AsyncIterator[Frame]:
+        entry = self._entries.get(job_id)
+        stream = entry.stream if entry else self._results.stream(job_id, self._clock())
+        if stream is None:
+            raise UnknownJob(f"the job {job_id!r} is not streamed")
+        async for frame in stream.told():
+            yield frame
+        for frame in stream.rest(stream.state.outcome if stream.state else None):
+            yield frame
+
     async def state(
         self, job_id: str, *, wait_s: float = 0.0, unlike: str | None = None
     ) -> JobState:
@@ -102,6 +124,7 @@ class MemoryBroker(AbstractBroker):
         if entry is None:
             return self._results.take(job_id, self._clock())
         entry.keep_result = True
+        self._lose(entry)
         return self._end(entry, "cancelled", error=Cancelled("the job was cancelled"))
 
     async def keep(self, job_id: str) -> bool:
@@ -145,7 +168,9 @@ class MemoryBroker(AbstractBroker):
                 started.append(claim)
         return started
 
-    async def renew(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+    async def renew(
+        self, claims: Sequence[Claim], progress: Mapping[str, float] = NO_PROGRESS
+    ) -> Sequence[Claim]:
         lease_until = self._clock() + self._bounds.lease_s
         lost = []
         for claim in claims:
@@ -154,7 +179,17 @@ class MemoryBroker(AbstractBroker):
                 lost.append(claim)
             else:
                 entry.lease_until = lease_until
+                entry.progress = progress.get(claim.job.id, entry.progress)
         return lost
+
+    async def cancelled(self) -> Sequence[str]:
+        return await self._losses.take()
+
+    async def publish(self, frames: Sequence[tuple[Claim, Frame]]) -> None:
+        for claim, frame in frames:
+            entry = self._held(claim)
+            if entry is not None and entry.stream is not None:
+                entry.stream.put(frame)
 
     async def complete(self, answers: Sequence[tuple[Claim, Outcome]]) -> int:
         num_fenced, observed = 0, False
@@ -185,6 +220,7 @@ class MemoryBroker(AbstractBroker):
         now = self._clock()
         orphans = [entry for entry in self._entries.values() if entry.lease_until <= now]
         for entry in orphans:
+            self._lose(entry)
             entry.blame()
         dead = [entry for entry in orphans if entry.num_deaths >= self._bounds.max_deliveries]
         for entry in dead:
@@ -194,10 +230,10 @@ class MemoryBroker(AbstractBroker):
         return Reaped(len(redelivered), len(dead))
 
     async def dead_letters(self) -> Sequence[DeadLetter]:
-        return [dead.letter for dead in self._dead.values()]
+        return self._dead.letters()
 
     async def replay(self, job_id: str) -> bool:
-        dead = self._dead.pop(job_id, None)
+        dead = self._dead.take(job_id)
         if dead is None:
             return False
         self._results.drop(job_id)
@@ -208,11 +244,7 @@ class MemoryBroker(AbstractBroker):
         return True
 
     async def purge(self, job_id: str | None = None) -> int:
-        if job_id is not None:
-            return 0 if self._dead.pop(job_id, None) is None else 1
-        num_dead = len(self._dead)
-        self._dead.clear()
-        return num_dead
+        return self._dead.purge(job_id)
 
     async def __aenter__(self) -> Self:
         return self
@@ -279,12 +311,18 @@ class MemoryBroker(AbstractBroker):
             self._expire(self._entries[ticket.id], now)
         lease_until = now + self._bounds.lease_s
         entries = [self._entries[ticket.id] for ticket in batch]
+        self._losses.regain(ticket.id for ticket in batch)
         return [entry.claim(now, lease_until, start=start) for entry in entries]
 
     def _held(self, claim: Claim) -> Entry | None:
         """The job of a claim that still counts."""
         entry = self._entries.get(claim.job.id)
         return entry if entry is not None and entry.held_under == claim.token else None
+
+    def _lose(self, entry: Entry) -> None:
+        """Tell the worker, if any, that a job leaves its hands."""
+        if entry.held_under is not None:
+            self._losses.put(entry.job.id)
 
     def _requeue(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -296,9 +334,7 @@ class MemoryBroker(AbstractBroker):
         job, count = entry.job, entry.num_deaths
         reason = f"it was running when its worker died, {count} times; the last one was {_WORKER}"
         letter = DeadLetter(job.id, job.model.name, job.terms.tenant, now, reason, count, _WORKER)
-        if len(self._dead) >= _MAX_DEAD:
-            del self._dead[next(iter(self._dead))]
-        self._dead[job.id] = _Dead(letter, job, entry.token)
+        self._dead.put(Dead(letter, job, entry.token))
         self._end(entry, "failed", error=DeadLettered(reason))
 
     def _expire(self, entry: Entry, now: float) -> JobState:
@@ -329,17 +365,15 @@ class MemoryBroker(AbstractBroker):
         progress = 1.0 if outcome else 0.0
         state = JobState(status, outcome, error, entry.timeline, progress=progress)
         now = self._clock()
-        if entry.keep_result:
-            self._results.keep(job_id, state, now)
-        else:
-            self._results.keep_until_read(job_id, state, now)
+        keep = self._results.keep if entry.keep_result else self._results.keep_until_read
+        keep(job_id, state, now, entry.stream)
         self._keys.ended(job_id, now)
         entry.finish(state)
         return state
 
     def _state(self, entry: Entry) -> JobState:
         if entry.status != "queued" or entry.held_under is not None:
-            return JobState(entry.status, timeline=entry.timeline)
+            return JobState(entry.status, timeline=entry.timeline, progress=entry.progress)
         position = self._queue.position(entry.ticket)
         return JobState(
             entry.status,
@@ -353,9 +387,3 @@ class MemoryBroker(AbstractBroker):
         if measured_s is None:
             return None
         return min(self._lanes.expected_s(), position * self._queue.num_tenants * measured_s)
-
-
-class _Dead(NamedTuple):
-    letter: DeadLetter
-    job: SolveJob
-    token: int

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from certisolve_server.errors import UnknownJob
 from certisolve_server.jobs import JobState
 
+from .frames import FrameStream
+
 
 class KeptResults:
     """States of ended jobs, forgotten after a time to live. Pure: time is an argument.
@@ -21,16 +23,20 @@ class KeptResults:
         self._unread: OrderedDict[str, _Kept] = OrderedDict()
         self.num_bytes = 0
 
-    def keep(self, job_id: str, state: JobState, now: float) -> None:
-        """Keep a state for its time to live."""
+    def keep(
+        self, job_id: str, state: JobState, now: float, stream: FrameStream | None = None
+    ) -> None:
+        """Keep a state for its time to live, and frames that may not have been read."""
         self.forget(now)
-        kept = _Kept(now + self._ttl_s, _num_bytes(state), _detached(state))
+        kept = _Kept(now + self._ttl_s, _num_bytes(state), _detached(state), stream)
         self._kept[job_id] = kept
         self.num_bytes += kept.num_bytes
 
-    def keep_until_read(self, job_id: str, state: JobState, now: float) -> None:
-        """Keep a state for one who is about to take it."""
-        self._unread[job_id] = _Kept(now + self._ttl_s, 0, state)
+    def keep_until_read(
+        self, job_id: str, state: JobState, now: float, stream: FrameStream | None = None
+    ) -> None:
+        """Keep a state for one who is about to take it, and frames that may not have been read."""
+        self._unread[job_id] = _Kept(now + self._ttl_s, 0, state, stream)
         if len(self._unread) > 1:
             _pop_expired(self._unread, now)
 
@@ -53,11 +59,15 @@ class KeptResults:
         Raises:
             UnknownJob: there is none.
         """
-        self.forget(now)
-        kept = self._unread.get(job_id) or self._kept.get(job_id)
-        if kept is None:
-            raise UnknownJob(f"no job {job_id!r}; results are forgotten {self._ttl_s:g} s after")
-        return kept.state
+        return self._find(job_id, now).state
+
+    def stream(self, job_id: str, now: float) -> FrameStream | None:
+        """Where the rest of the frames is, still kept afterwards; None for a job without.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        return self._find(job_id, now).stream
 
     def drop(self, job_id: str) -> None:
         """Forget a state now; there may be none."""
@@ -76,6 +86,13 @@ class KeptResults:
         oldest = next(iter(self._kept.values()), None)
         return None if oldest is None else oldest.expires_at
 
+    def _find(self, job_id: str, now: float) -> "_Kept":
+        self.forget(now)
+        kept = self._unread.get(job_id) or self._kept.get(job_id)
+        if kept is None:
+            raise UnknownJob(f"no job {job_id!r}; results are forgotten {self._ttl_s:g} s after")
+        return kept
+
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._kept or job_id in self._unread
 
@@ -84,6 +101,7 @@ class _Kept(NamedTuple):
     expires_at: float
     num_bytes: int
     state: JobState
+    stream: FrameStream | None
 
 
 def _pop_expired(states: OrderedDict[str, _Kept], now: float) -> int:
@@ -95,7 +113,8 @@ def _pop_expired(states: OrderedDict[str, _Kept], now: float) -> int:
 
 
 def _num_bytes(state: JobState) -> int:
-    return sum(array.nbytes for array in state.outcome.outputs) if state.outcome else 0
+    outcome = state.outcome
+    return sum(array.nbytes for array in outcome.outputs + outcome.states) if outcome else 0
 
 
 def _detached(state: JobState) -> JobState:
@@ -103,4 +122,5 @@ def _detached(state: JobState) -> JobState:
     if state.outcome is None:
         return state
     outputs = tuple(array.copy() for array in state.outcome.outputs)
-    return replace(state, outcome=replace(state.outcome, outputs=outputs))
+    states = tuple(array.copy() for array in state.outcome.states)
+    return replace(state, outcome=replace(state.outcome, outputs=outputs, states=states))

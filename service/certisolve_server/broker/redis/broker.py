@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from certisolve_server.broker.base import (
+    NO_PROGRESS,
     AbstractBroker,
     Bounds,
     Capacity,
@@ -230,7 +231,10 @@ class RedisBroker(AbstractBroker):
         pairs = zip(claims, wanted, strict=True)
         return [claim._replace(started=True) for claim, answer in pairs if answer == _WANTED]
 
-    async def renew(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+    async def renew(
+        self, claims: Sequence[Claim], progress: Mapping[str, float] = NO_PROGRESS
+    ) -> Sequence[Claim]:
+        del progress
         if not claims:
             return []
         ours = await self._connection.run("renew", *tokens(claims))
