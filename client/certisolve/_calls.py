@@ -8,10 +8,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
+from ._arguments import (
+    Priority as Priority,
+)
+from ._arguments import check_count, check_finite, check_key, check_name, check_priority
 from ._arrays import Array, Tensor, to_arrays
 from ._decode import decode
 from ._errors import InvalidReply, ServerError, from_problem
@@ -28,15 +32,10 @@ from ._results import (
 from .manifest import Manifest
 
 Operation = Literal["models", "model", "solve", "submit_solve", "job", "watch_job", "cancel_job"]
-#: Which of one tenant's jobs go first; between tenants it changes nothing.
-Priority = Literal["high", "normal", "low"]
-
 #: Prefix of the tensors in a solve reply that are coordinates.
 COORDS = "coords."
 
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# No space at either end: HTTP would drop it.
-_KEY = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +47,8 @@ class Call:
         model: name; `model`, `solve` and `submit_solve` only.
         version: of the model; None for the newest.
         tensors: the inputs by name.
-        body: what else a solve asks for: `parameters`, `t`, `options`; absent keys mean defaults.
+        body: what else a solve asks for: `parameters`, `t`, `steps`, `options`; absent keys mean
+            defaults.
         timeout_s: seconds left for this attempt; None for no limit. For `watch_job`, how long one
             stream may last.
         tenant: on whose account; `solve` and `submit_solve` only. None for the server's default.
@@ -118,6 +118,9 @@ def build_solve(
     *,
     parameters: Mapping[str, float] | None,
     t: float | Sequence[float] | Array | None,
+    steps: int | None,
+    save_every: int | None,
+    resume_from: int | None,
     version: str | None,
     tolerance: float | None,
     rtol: float | None,
@@ -131,33 +134,40 @@ def build_solve(
     """The call that computes fields, now or as a job.
 
     Raises:
-        TypeError: an input is not an array of numbers.
-        ValueError: a parameter, time, tolerance, timeout, priority or key is out of its range.
+        TypeError: an input is not an array of numbers, or a number of steps no whole number.
+        ValueError: a parameter, time, number of steps, tolerance, timeout, priority or key is out
+            of its range.
     """
     body: dict[str, Any] = {}
     if parameters:
-        body["parameters"] = {k: _finite(f"parameters.{k}", v) for k, v in parameters.items()}
+        body["parameters"] = {k: check_finite(f"parameters.{k}", v) for k, v in parameters.items()}
     if t is not None:
         times = np.atleast_1d(np.asarray(t)).tolist()
         if not times:
             raise ValueError("t: name at least one time, or leave it out")
-        body["t"] = [_finite("t", value) for value in times]
+        body["t"] = [check_finite("t", value) for value in times]
+    if steps is not None:
+        body["steps"] = check_count("steps", steps, least=1)
     options: dict[str, Any] = {} if diagnostics else {"diagnostics": False}
     for name, value in (("tolerance", tolerance), ("rtol", rtol), ("atol", atol)):
         if value is not None:
-            options[name] = _finite(name, value)
+            options[name] = check_finite(name, value)
+    if save_every is not None:
+        options["save_every"] = check_count("save_every", save_every, least=1)
+    if resume_from is not None:
+        options["resume_from"] = check_count("resume_from", resume_from, least=0)
     if options:
         body["options"] = options
     return Call(
         operation=operation,
-        model=_name("model", model),
+        model=check_name("model", model),
         version=version,
         tensors=to_arrays(inputs),
         body=body,
         timeout_s=check_timeout(timeout_s),
         tenant=tenant,
-        priority=_priority(priority),
-        idempotency_key=_key(idempotency_key),
+        priority=check_priority(priority),
+        idempotency_key=check_key(idempotency_key),
     )
 
 
@@ -168,7 +178,7 @@ def build_models(timeout_s: float | None) -> Call:
 
 def build_model(model: str, version: str | None, timeout_s: float | None) -> Call:
     """The call that describes one model."""
-    name = _name("model", model)
+    name = check_name("model", model)
     return Call(operation="model", model=name, version=version, timeout_s=timeout_s)
 
 
@@ -344,31 +354,3 @@ def _reading(what: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidReply(f"the {what} reply is not certisolve's: {error!r}") from error
-
-
-def _finite(field_name: str, value: float) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{field_name}: must be finite, got {number}")
-    return number
-
-
-def _priority(value: Priority) -> Priority:
-    if value not in get_args(Priority):
-        raise ValueError(f"priority: must be one of {list(get_args(Priority))}, got {value!r}")
-    return value
-
-
-def _key(value: str | None) -> str | None:
-    if value is not None and not _KEY.fullmatch(value):
-        raise ValueError(
-            "idempotency_key: must be 1 to 255 printable ASCII characters without a space at "
-            f"either end, got {value!r}"
-        )
-    return value
-
-
-def _name(field_name: str, value: str) -> str:
-    if not value:
-        raise ValueError(f"{field_name}: must not be empty")
-    return value

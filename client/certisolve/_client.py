@@ -86,6 +86,9 @@ class Client:
         *,
         parameters: Mapping[str, float] | None = None,
         t: float | Sequence[float] | Array | None = None,
+        steps: int | None = None,
+        save_every: int | None = None,
+        resume_from: int | None = None,
         version: str | None = None,
         tolerance: float | None = None,
         rtol: float | None = None,
@@ -104,6 +107,11 @@ class Client:
                 the models compute.
             parameters: scalars of the equation; those left out take their defaults.
             t: times at which the solution is wanted, ascending; None for the manifest's.
+            steps: how many steps of the model to go, instead of `t`: a frame of each is wanted.
+            save_every: of every so many steps a frame is wanted, up to the last one asked for by
+                `t` or `steps`, and of that; None for each with `steps`, for the times alone with
+                `t`.
+            resume_from: frames up to the step of this number are known, and left out.
             version: of the model; None for the newest.
             tolerance: of the relative residual, for iterative solvers; None for the manifest's.
             rtol: relative tolerance of a step, for the family `ode`; None for the manifest's.
@@ -116,8 +124,9 @@ class Client:
             timeout: seconds this call may take in all; None for the client's.
 
         Raises:
-            TypeError: an input is not an array of numbers.
-            ValueError: a parameter, time, timeout, priority or key is out of its range.
+            TypeError: an input is not an array of numbers, or a number of steps no whole number.
+            ValueError: a parameter, time, number of steps, timeout, priority or key is out of its
+                range.
             InvalidRequest: the model cannot take this; `field` and `detail` say why.
             NotFound: no such model or version.
             IdempotencyConflict: the key was used for another request.
@@ -132,6 +141,9 @@ class Client:
             inputs,
             parameters=parameters,
             t=t,
+            steps=steps,
+            save_every=save_every,
+            resume_from=resume_from,
             version=version,
             tolerance=tolerance,
             rtol=rtol,
@@ -156,6 +168,9 @@ class Client:
         *,
         parameters: Mapping[str, float] | None = None,
         t: float | Sequence[float] | Array | None = None,
+        steps: int | None = None,
+        save_every: int | None = None,
+        resume_from: int | None = None,
         version: str | None = None,
         tolerance: float | None = None,
         rtol: float | None = None,
@@ -175,6 +190,9 @@ class Client:
             inputs: as for `solve`.
             parameters: as for `solve`.
             t: as for `solve`.
+            steps: as for `solve`.
+            save_every: as for `solve`.
+            resume_from: as for `solve`.
             version: as for `solve`.
             tolerance: as for `solve`.
             rtol: as for `solve`.
@@ -197,6 +215,9 @@ class Client:
             inputs,
             parameters=parameters,
             t=t,
+            steps=steps,
+            save_every=save_every,
+            resume_from=resume_from,
             version=version,
             tolerance=tolerance,
             rtol=rtol,

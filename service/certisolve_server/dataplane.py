@@ -273,7 +273,7 @@ class DataPlane:
         self._check_size(inputs)
         # Other answers are about as large as what was sent.
         num_answer_bytes = admission.answer_bytes(admitted, manifest) if manifest.advances else 0
-        self._check_answer_size(num_answer_bytes)
+        self._check_answer_size(num_answer_bytes, "t" if request.steps is None else "steps")
         if terms.deadline is not None and terms.deadline <= now:
             raise DeadlineExceeded("the deadline had passed on arrival")
         return SolveJob(
@@ -288,12 +288,12 @@ class DataPlane:
             num_answer_bytes=num_answer_bytes,
         )
 
-    def _check_answer_size(self, num_bytes: int) -> None:
+    def _check_answer_size(self, num_bytes: int, field: str) -> None:
         if num_bytes > self.limits.max_body_bytes:
             raise InvalidOption(
                 f"the answer would have {num_bytes} bytes; at most {self.limits.max_body_bytes}: "
                 "ask for fewer times",
-                field="t",
+                field=field,
             )
 
     def _check_size(self, inputs: tuple[Array, ...]) -> None:

@@ -111,6 +111,8 @@ def test_a_resampled_answer_says_so(call, url, tmp_path):
         (["double", "-i", "u0=u0.npy", "-p", "gain=1"], "parameters.gain"),
         (["scale", "-i", "u0=u0.npy", "-p", "gain=99"], "use 0 to 9"),
         (["double", "-i", "u0=u0.npy", "--t", "2"], "answers at t = 1"),
+        (["double", "-i", "u0=u0.npy", "--steps", "2"], "takes no steps of one size"),
+        (["double", "-i", "u0=u0.npy", "--steps", "0"], "steps: must be 1 or more"),
         (["double", "-i", "u0=u0.npy", "-o", "out.txt"], "must end in one of"),
         (["double", "-i", "u0=u0.npy", "-o", "nowhere/out.npy"], "there is no directory nowhere"),
         (["double", "-i", "u0=u0.npy", "--plot", "out.xyz"], "xyz"),
@@ -181,3 +183,12 @@ def test_a_tolerance_that_cannot_be_promised_is_one_line(refuse, family_server, 
     np.savez(tmp_path / "in.npz", k=U0, f=U0)
     arguments = ("solve", "screened", tmp_path / "in.npz", "--url", family_server.http)
     assert "use 1e-12 to 1" in refuse(*arguments, "--tolerance", "2")
+
+
+def test_frames_are_counted_in_steps(call, family_server, tmp_path):
+    np.savez(tmp_path / "in.npz", w=U0, f=U0)
+    arguments = ("solve", "drift", tmp_path / "in.npz", "--url", family_server.http)
+    assert "0.2, 0.4, 0.5" in call(*arguments, "--steps", "5", "--save-every", "2").stdout
+    known = call(*arguments, "--steps", "5", "--save-every", "2", "--resume-from", "2").stdout
+    assert "0.4, 0.5" in known
+    assert "0.2" not in known

@@ -125,6 +125,10 @@ class Refused(Exception):
             self.problem["retry_after_s"] = retry_after_s
 
 
+#: What a request that names no options asks for.
+_OPTIONS = {"diagnostics": True}
+
+
 @dataclass(frozen=True)
 class Solve:
     """A solve request as it arrived, whatever carried it."""
@@ -135,6 +139,9 @@ class Solve:
     parameters: dict[str, float] = field(default_factory=dict)
     t: list[float] = field(default_factory=list)
     diagnostics: bool = True
+    steps: int | None = None
+    save_every: int | None = None
+    resume_from: int | None = None
     deadline_s: float | None = None
     tenant: str | None = None
     priority: str | None = None
@@ -393,7 +400,7 @@ def _parse_solve(request: Request, body: bytes) -> Solve:
     assert request.headers["Content-Type"] == SAFETENSORS
     assert request.headers["Accept"] == SAFETENSORS
     tensors, metadata = decode_safetensors(body)
-    unknown = metadata.keys() - {"version", "parameters", "t", "options"}
+    unknown = metadata.keys() - {"version", "parameters", "t", "steps", "options"}
     assert not unknown, unknown
     deadline_ms = request.headers.get("Certisolve-Deadline-Ms")
     return Solve(
@@ -402,7 +409,8 @@ def _parse_solve(request: Request, body: bytes) -> Solve:
         version=metadata.get("version", ""),
         parameters=metadata.get("parameters", {}),
         t=metadata.get("t", []),
-        diagnostics=metadata.get("options", {}).get("diagnostics", True),
+        steps=metadata.get("steps"),
+        **_OPTIONS | metadata.get("options", {}),
         deadline_s=None if deadline_ms is None else int(deadline_ms) / 1000,
         **_terms(request.headers),
     )
@@ -534,14 +542,14 @@ def _read_solve(request, context) -> Solve:
         name: from_bytes(name, tensor.dtype, tensor.shape, tensor.data)
         for name, tensor in request.inputs.items()
     }
-    options = request.options
     return Solve(
         model=request.model,
         tensors=tensors,
         version=request.version,
         parameters=dict(request.parameters),
         t=list(request.t),
-        diagnostics=options.diagnostics if options.HasField("diagnostics") else True,
+        steps=request.steps if request.HasField("steps") else None,
+        **_OPTIONS | {field.name: value for field, value in request.options.ListFields()},
         deadline_s=context.time_remaining(),
         **_terms(dict(context.invocation_metadata())),
     )

@@ -81,6 +81,32 @@ def test_what_the_caller_asks_for_reaches_the_server(client, backend):
     assert 6.0 < request.deadline_s < 7.1
 
 
+def test_how_many_steps_and_frames_are_wanted_reaches_the_server(client, backend):
+    client.solve("double", {"u0": U0}, steps=np.int64(9), save_every=2, resume_from=4)
+    client.submit_solve("double", {"u0": U0}, steps=3)
+    client.solve("double", {"u0": U0})
+    asked = [(each.steps, each.save_every, each.resume_from) for each in backend.requests]
+    assert asked == [(9, 2, 4), (3, None, None), (None, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("counted", "error"),
+    [
+        ({"steps": 0}, ValueError),
+        ({"steps": 1 << 63}, ValueError),
+        ({"steps": 1.5}, TypeError),
+        ({"save_every": 0}, ValueError),
+        ({"save_every": "2"}, TypeError),
+        ({"resume_from": -1}, ValueError),
+    ],
+    ids=str,
+)
+def test_what_counts_no_steps_is_refused_by_name(client, backend, counted, error):
+    with pytest.raises(error, match=f"{next(iter(counted))}: must be"):
+        client.solve("double", {"u0": U0}, **counted)
+    assert not backend.requests
+
+
 def test_absent_diagnostics_are_none(client):
     assert client.solve("double", {"u0": U0}, diagnostics=False).diagnostics is None
 

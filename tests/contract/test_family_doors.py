@@ -124,6 +124,22 @@ def test_times_are_chosen_by_the_caller_and_the_error_is_that_of_the_last(
 
 
 @every_door
+def test_frames_are_counted_in_steps(door, family_server: LocalServer):
+    inputs = PROBLEMS["drift"][0]
+    [whole] = solve_through(door, family_server, "drift", [inputs], steps=7)
+    [some] = solve_through(door, family_server, "drift", [inputs], steps=7, save_every=3)
+    [rest] = solve_through(
+        door, family_server, "drift", [inputs], t=[0.1, 0.7], save_every=3, resume_from=1
+    )
+    assert list(whole.t) == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    assert list(some.t) == list(rest.t) == [0.3, 0.6, 0.7]
+    np.testing.assert_array_equal(some.fields["w"], whole.fields["w"][[2, 5, 6]])
+    np.testing.assert_array_equal(rest.fields["w"], some.fields["w"])
+    assert [each.diagnostics.nfe for each in (whole, some, rest)] == [7, 7, 7]
+    assert rest.diagnostics.expected_error == 0.05
+
+
+@every_door
 def test_a_rollout_that_overflows_says_so_and_tells_no_error(door, family_server: LocalServer):
     inputs, options = {"w": FIELD, "f": FORCING}, {"parameters": {"rate": 2.0}}
     [solution] = solve_through(door, family_server, "drift", [inputs], t=[0.1, 20.0], **options)
@@ -145,6 +161,12 @@ REFUSED = {
     "before": ("drift", {"t": [-0.1]}, "t.0"),
     "too far": ("pendulum", {"t": [0.1, 409.7]}, "t.1"),
     "more than is sent back": ("drift", {"t": np.arange(1, 514) / 10}, "t"),
+    "more steps than are sent back": ("drift", {"steps": 513}, "steps"),
+    "more steps than are run": ("drift", {"steps": 2**62, "save_every": 2**61}, "steps"),
+    "steps and times": ("drift", {"steps": 1, "t": [0.1]}, "steps"),
+    "nothing left": ("drift", {"steps": 2, "resume_from": 2}, "options.resume_from"),
+    "steps of no rollout": ("members", {"steps": 2}, "steps"),
+    "frames of no rollout": ("members", {"save_every": 2}, "options.save_every"),
     "tolerance of a rollout": ("drift", {"tolerance": 1e-3}, "options.tolerance"),
     "relative tolerance of a rollout": ("drift", {"rtol": 1e-3}, "options.rtol"),
     "absolute tolerance of a rollout": ("drift", {"atol": 1e-3}, "options.atol"),

@@ -194,6 +194,7 @@ def _encode_solve(call: Call) -> solve_pb2.SolveRequest:
         inputs={name: _encode_tensor(array) for name, array in call.tensors.items()},
         parameters=call.body.get("parameters"),
         t=call.body.get("t"),
+        steps=call.body.get("steps"),
         options=None if options is None else solve_pb2.SolveOptions(**options),
     )
 

@@ -1,6 +1,7 @@
 """gRPC messages to requests, and back."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from certisolve import wire
 from certisolve.v1 import job_pb2, model_pb2, problem_pb2, solve_pb2, tensor_pb2
@@ -99,8 +100,11 @@ def to_problem(error: ServingError) -> problem_pb2.Problem:
     )
 
 
-def _number(options: solve_pb2.SolveOptions, name: str) -> int | None:
-    return getattr(options, name) if options.HasField(name) else None
+def _number(
+    options: solve_pb2.SolveOptions, name: Literal["save_every", "resume_from"]
+) -> int | None:
+    number: int = getattr(options, name)
+    return number if options.HasField(name) else None
 
 
 def _to_array(name: str, tensor: tensor_pb2.Tensor) -> Array:

@@ -43,6 +43,13 @@ def solve(
     t: Annotated[
         list[float] | None, typer.Option("--t", help="Time at which the solution is wanted.")
     ] = None,
+    steps: Annotated[int | None, typer.Option(help="How many steps to go, instead of --t.")] = None,
+    save_every: Annotated[
+        int | None, typer.Option(help="Of every so many steps a frame, and of the last.")
+    ] = None,
+    resume_from: Annotated[
+        int | None, typer.Option(help="Leave out frames up to the step of this number.")
+    ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(help="Relative residual an iterative solver goes to.", show_default=False),
@@ -81,6 +88,9 @@ def solve(
             sent,
             parameters=values,
             t=t,
+            steps=steps,
+            save_every=save_every,
+            resume_from=resume_from,
             tolerance=tolerance,
             rtol=rtol,
             atol=atol,

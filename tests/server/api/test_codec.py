@@ -58,7 +58,15 @@ def test_both_media_types_say_the_same(media_type):
         "version": "2",
         "parameters": {"nu": 0.01},
         "t": [0.5, 1],
-        "options": {"diagnostics": False, "tolerance": 1e-6, "rtol": 1e-4, "atol": 1e-7},
+        "steps": 9,
+        "options": {
+            "diagnostics": False,
+            "tolerance": 1e-6,
+            "rtol": 1e-4,
+            "atol": 1e-7,
+            "save_every": 2,
+            "resume_from": 4,
+        },
     }
     body = encode({"u0": FIELD}, rest, media_type)
     terms = Terms(deadline=12.5, tenant="lab")
@@ -68,6 +76,7 @@ def test_both_media_types_say_the_same(media_type):
     assert request.t == (0.5, 1.0)
     assert not request.diagnostics
     assert (request.tolerance, request.rtol, request.atol) == (1e-6, 1e-4, 1e-7)
+    assert (request.steps, request.save_every, request.resume_from) == (9, 2, 4)
     assert request.untyped == frozenset()
     assert request.inputs["u0"].dtype == np.float32
     np.testing.assert_array_equal(request.inputs["u0"], FIELD)
