@@ -160,6 +160,7 @@ class AbstractBroker(ABC):
             UnknownJob: never accepted, or forgotten.
         """
 
+    @abstractmethod
     def frames(self, job_id: str) -> AsyncIterator[Frame]:
         """Frames of a job that was submitted with `work.stream` and is not kept, as they come.
 
@@ -175,7 +176,6 @@ class AbstractBroker(ABC):
         Raises:
             UnknownJob: never accepted, not streamed, or its end was read.
         """
-        raise NotImplementedError
 
     @abstractmethod
     async def state(
@@ -252,6 +252,7 @@ class AbstractBroker(ABC):
                 the next time. Cheap enough to be told every second.
         """
 
+    @abstractmethod
     async def cancelled(self) -> Sequence[str]:
         """Ids of jobs that left this worker's hands, cancelled or lost; waits until there are any.
 
@@ -262,8 +263,8 @@ class AbstractBroker(ABC):
         Raises:
             QueueUnavailable: out of reach.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def publish(self, frames: Sequence[tuple[Claim, Frame]]) -> None:
         """Tell frames of streamed jobs to who reads them, in the order given.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +17,6 @@ from certisolve_server.broker.base import (
     Idempotency,
     Reaped,
 )
-from certisolve_server.broker.envelope import encode_error, encode_outcome
 from certisolve_server.errors import (
     Cancelled,
     IdempotencyConflict,
@@ -27,12 +26,13 @@ from certisolve_server.errors import (
     ServingError,
     UnknownJob,
 )
-from certisolve_server.jobs import JobState, ModelKey, Outcome, SolveJob, Timeline
+from certisolve_server.jobs import Frame, JobState, ModelKey, Outcome, SolveJob, Timeline
 
 from .connection import Connection
 from .outbox import Outbox
-from .records import Records, answer_groups, capacity_text, dead_letter, number, tokens
-from .replies import Replies, Reply
+from .records import Records, Reply, capacity_text, dead_letter, number, renewals, tokens
+from .replies import Expected, Replies
+from .reports import Reports
 from .segments import Segments
 
 #: Longest wait for a wake-up: a worker that was woken may have died before it claimed.
@@ -41,6 +41,8 @@ _WAKE_S = 1.0
 _MAX_CLAIM_BYTES = 64 << 20
 _SWEEP_S = 60.0
 _PAUSE_S = 0.2
+#: As many as lua/prelude.lua keeps for a worker.
+_MAX_LOST = 4096
 # What start.lua replies for a job.
 _WANTED, _LATE = 1, 2
 _ALIVE = (b"queued", b"claimed", b"running")
@@ -77,7 +79,8 @@ class RedisBroker(AbstractBroker):
         self._bounds = bounds or Bounds()
         self._connection = Connection(url, prefix, self._bounds, clock)
         self._outbox = Outbox(self._connection)
-        self._replies = Replies(self._connection, name, self._submit_again, self._records.remove)
+        self._replies = Replies(self._connection, name, self._records, self._submit_again)
+        self._reports = Reports(self._connection, self._records)
         self._unanswered: dict[str, tuple[Any, ...]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._idle = False
@@ -150,7 +153,7 @@ class RedisBroker(AbstractBroker):
     ) -> str:
         values = self._records.submission(job, keep_result, idempotency)
         if not keep_result:
-            self._replies.expect(job.id)
+            self._replies.expect(job)
             self._unanswered[job.id] = values
         posted = self._outbox.post(values)
         try:
@@ -167,15 +170,24 @@ class RedisBroker(AbstractBroker):
         return str(job_id.decode())
 
     async def result(self, job_id: str) -> Outcome:
-        future = self._replies.end_of(job_id)
-        if future is None:
-            return await self._kept_result(job_id)
+        expected = self._replies.expected(job_id)
+        if expected is None:
+            return _outcome(await self._kept_end(job_id))
         # Shielded: one waiter that goes away must not take the answer from the others.
-        reply = await asyncio.shield(future)
+        state = await asyncio.shield(expected.end)
         self._forget(job_id)
-        if not reply.payload:
-            return await self._kept_result(job_id)
-        return _outcome(self._records.read_end(reply))
+        return _outcome(state or await self._kept_end(job_id))
+
+    async def frames(self, job_id: str) -> AsyncIterator[Frame]:
+        expected = self._replies.expected(job_id)
+        stream = expected.stream if expected else None
+        if stream is None:
+            raise UnknownJob(f"no job {job_id!r} that is streamed here")
+        async for frame in stream.told():
+            yield frame
+        state = stream.state or await self._kept_end(job_id)
+        for frame in stream.rest(state.outcome):
+            yield frame
 
     async def state(
         self, job_id: str, *, wait_s: float = 0.0, unlike: str | None = None
@@ -197,10 +209,10 @@ class RedisBroker(AbstractBroker):
 
     async def cancel(self, job_id: str) -> JobState:
         state = await self._state(job_id, "", "", "1")
-        future = self._forget(job_id)
-        if future is not None and not future.done():
+        expected = self._forget(job_id)
+        if expected is not None:
             error = state.error or Cancelled("the job was cancelled")
-            future.set_result(Reply("cancelled", "error", encode_error(error)))
+            expected.settle(JobState("cancelled", error=error))
         return state
 
     async def keep(self, job_id: str) -> bool:
@@ -234,29 +246,26 @@ class RedisBroker(AbstractBroker):
     async def renew(
         self, claims: Sequence[Claim], progress: Mapping[str, float] = NO_PROGRESS
     ) -> Sequence[Claim]:
-        del progress
         if not claims:
             return []
-        ours = await self._connection.run("renew", *tokens(claims))
+        ours = await self._connection.run("renew", *renewals(claims, progress))
         return [claim for claim, is_ours in zip(claims, ours, strict=True) if not is_ours]
 
+    async def cancelled(self) -> Sequence[str]:
+        lost, popped = self._connection.key("lost", self._name), None
+        while popped is None:
+            popped = await self._connection.command("BLPOP", lost, _WAKE_S)
+        more = await self._connection.command("LPOP", lost, _MAX_LOST)
+        return [job_id.decode() for job_id in (popped[1], *(more or ()))]
+
+    async def publish(self, frames: Sequence[tuple[Claim, Frame]]) -> None:
+        await self._reports.publish(frames)
+
     async def complete(self, answers: Sequence[tuple[Claim, Outcome]]) -> int:
-        num_late = 0
-        for group in answer_groups(answers):
-            records = [self._records.answer(claim, outcome) for claim, outcome in group]
-            replies = await self._answer(group, records)
-            for (claim, outcome), record, reply in zip(group, records, replies, strict=True):
-                if reply != b"ok":
-                    self._records.remove(record)
-                if reply == b"kept":
-                    [reply] = await self._answer(
-                        [(claim, outcome)], [encode_outcome(outcome).to_bytes()]
-                    )
-                num_late += reply == b"late"
-        return num_late
+        return await self._reports.complete(answers)
 
     async def fail(self, claim: Claim, error: ServingError) -> bool:
-        return await self._fail(claim.job.id, claim.token, error)
+        return await self._reports.fail(claim.job.id, claim.token, error)
 
     async def release(self, claims: Sequence[Claim]) -> None:
         if claims:
@@ -281,21 +290,8 @@ class RedisBroker(AbstractBroker):
 
     # ----------------------------------------------------------------------------------------------
 
-    async def _answer(
-        self, answers: Sequence[tuple[Claim, Outcome]], records: Sequence[bytes]
-    ) -> list[bytes]:
-        values: list[Any] = []
-        for (claim, outcome), record in zip(answers, records, strict=True):
-            seconds = outcome.timings.compute_ms / 1e3 / outcome.batch_size
-            values += (claim.job.id, claim.token, "succeeded", "result", record, f"{seconds:.9f}")
-        return list(await self._connection.run_until_done("answer", *values))
-
-    async def _fail(self, job_id: str, token: int, error: ServingError) -> bool:
-        values = (job_id, token, "failed", "error", encode_error(error), "")
-        return bool(await self._connection.run_until_done("answer", *values) == [b"ok"])
-
-    def _forget(self, job_id: str) -> "asyncio.Future[Reply] | None":
-        """Wait no longer for a job of this process; its end, if it was still expected."""
+    def _forget(self, job_id: str) -> Expected | None:
+        """Wait no longer for a job of this process; what there is, if it was still expected."""
         values = self._unanswered.pop(job_id, None)
         if values is not None:
             self._records.withdraw(values)
@@ -318,7 +314,7 @@ class RedisBroker(AbstractBroker):
         with contextlib.suppress(ServingError):
             await self._state(job_id, "", "", "1")
 
-    async def _kept_result(self, job_id: str) -> Outcome:
+    async def _kept_end(self, job_id: str) -> JobState:
         while True:
             try:
                 state = await self.state(job_id, wait_s=60.0)
@@ -326,7 +322,7 @@ class RedisBroker(AbstractBroker):
                 await asyncio.sleep(_PAUSE_S)  # the job is safe, and so is its answer
                 continue
             if state.ended:
-                return _outcome(state)
+                return state
 
     async def _state(self, job_id: str, gateway: str, unlike: str, action: str) -> JobState:
         (
@@ -339,6 +335,7 @@ class RedisBroker(AbstractBroker):
             field,
             payload,
             _,
+            progress,
         ) = await self._ask(job_id, gateway, unlike, action)
         if status == b"succeeded" and not payload:
             return self._unread(job_id)
@@ -351,6 +348,7 @@ class RedisBroker(AbstractBroker):
             timeline=timeline,
             position=place,
             expected_wait_s=number(expected_s),
+            progress=number(progress) or 0.0,
             error=Cancelled("the job was cancelled") if status == b"cancelled" else None,
         )
 
@@ -362,10 +360,11 @@ class RedisBroker(AbstractBroker):
 
     def _unread(self, job_id: str) -> JobState:
         """The state of a job that ended, whose answer is here or was read already."""
-        future = self._replies.end_of(job_id)
-        if future is None:
+        expected = self._replies.expected(job_id)
+        if expected is None:
             raise _unknown(job_id, self._bounds)
-        return self._records.read_end(future.result()) if future.done() else JobState("running")
+        state = expected.end.result() if expected.end.done() else None
+        return state or JobState("running")
 
     async def _claim_now(self, wanted: str, start: bool) -> list[Claim]:
         values = (self._name, self.host, int(start), int(self._idle), wanted, _MAX_CLAIM_BYTES)
@@ -388,7 +387,7 @@ class RedisBroker(AbstractBroker):
             try:
                 job = self._records.read_job(body, deadline)
             except InternalError as error:
-                await self._fail(job_id.decode(), token, error)
+                await self._reports.fail(job_id.decode(), token, error)
                 continue
             claims.append(Claim(job, token, bool(suspect), start, via))
         return claims

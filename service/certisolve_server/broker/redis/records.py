@@ -2,31 +2,46 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from certisolve_server.broker.base import Capacity, Claim, DeadLetter, Idempotency
 from certisolve_server.broker.envelope import (
+    Record,
     decode_error,
+    decode_frame,
     decode_job,
     decode_outcome,
+    encode_frame,
     encode_job,
     encode_outcome,
 )
 from certisolve_server.errors import InternalError
-from certisolve_server.jobs import JobState, ModelKey, Outcome, SolveJob, Timeline
+from certisolve_server.jobs import Frame, JobState, ModelKey, Outcome, SolveJob, Timeline
 
-from .replies import Reply
 from .segments import SegmentLost, Segments
 from .texts import lane_text, model_text
 
 #: Larger records go through shared memory where they can; benchmarks/queue.py has both ways.
 _MAX_INLINE_BYTES = 64 << 10
-_MAX_ANSWER_BYTES = 32 << 20
+_MAX_GROUP_BYTES = 32 << 20
 #: The place of the record in a submission.
 RECORD = 1
 
-Answer = tuple[Claim, Outcome]
+T = TypeVar("T")
+
+
+class Reply(NamedTuple):
+    """The end of a job.
+
+    Attributes:
+        field: `result` or `error`; says how to read the payload.
+        payload: empty when the result is kept with the job.
+    """
+
+    status: str
+    field: str
+    payload: bytes
 
 
 class Records:
@@ -83,13 +98,11 @@ class Records:
 
     def answer(self, claim: Claim, outcome: Outcome) -> bytes:
         """An answer for the process that waits for it."""
-        record, segments = encode_outcome(outcome), self._segments
-        large = record.num_bytes > _MAX_INLINE_BYTES
-        if large and segments and claim.record.decode() == segments.host:
-            reference = segments.write(claim.job.id, "out", record.chunks)
-            if reference is not None:
-                return reference
-        return record.to_bytes()
+        return self._outgoing(claim, encode_outcome(outcome))
+
+    def frame(self, claim: Claim, frame: Frame) -> bytes:
+        """A frame for the process that waits for it."""
+        return self._outgoing(claim, encode_frame(frame))
 
     def read_job(self, body: bytes, deadline: bytes) -> SolveJob:
         """The job of a claim.
@@ -108,13 +121,32 @@ class Records:
         if reply.field != "result":
             return JobState(reply.status, error=decode_error(reply.payload), timeline=timeline)
         try:
-            record: bytes | memoryview = reply.payload
-            if self._segments is not None:
-                record = self._segments.read(reply.payload, remove=True)
+            outcome = decode_outcome(self._take(reply.payload))
         except SegmentLost as error:
             return JobState("failed", error=InternalError(str(error)), timeline=timeline)
-        outcome = decode_outcome(record)
+        except InternalError as error:
+            return JobState("failed", error=error, timeline=timeline)
         return JobState(reply.status, outcome=outcome, timeline=timeline, progress=1.0)
+
+    def read_frame(self, payload: bytes) -> Frame | None:
+        """A frame; None if it cannot be read, or not any more."""
+        try:
+            return decode_frame(self._take(payload))
+        except (SegmentLost, InternalError):
+            return None  # the answer has it, too
+
+    def _take(self, payload: bytes) -> bytes | memoryview:
+        return self._segments.read(payload, remove=True) if self._segments else payload
+
+    def _outgoing(self, claim: Claim, record: Record) -> bytes:
+        """The record, or a reference to it if who waits can follow it."""
+        segments = self._segments
+        large = record.num_bytes > _MAX_INLINE_BYTES
+        if large and segments and claim.record.decode() == segments.host:
+            reference = segments.write(claim.job.id, "out", record.chunks)
+            if reference is not None:
+                return reference
+        return record.to_bytes()
 
     def _job_record(self, job: SolveJob, keep_result: bool) -> tuple[bytes, str]:
         """The job or a reference to it, and the host whose workers can read it."""
@@ -137,14 +169,14 @@ def capacity_text(capacity: Capacity) -> str:
     return json.dumps({name: [limit, lanes.get(name, {})] for name, limit in models.items()})
 
 
-def answer_groups(answers: Sequence[Answer]) -> Iterator[list[Answer]]:
-    """Groups of answers that one call to Redis can bear."""
-    group: list[Answer] = []
+def groups(items: Sequence[T], num_bytes_of: Callable[[T], int]) -> Iterator[list[T]]:
+    """Groups of answers or frames that one call to Redis can bear."""
+    group: list[T] = []
     num_bytes = 0
-    for answer in answers:
-        group.append(answer)
-        num_bytes += sum(output.nbytes for output in answer[1].outputs)
-        if num_bytes >= _MAX_ANSWER_BYTES:
+    for item in items:
+        group.append(item)
+        num_bytes += num_bytes_of(item)
+        if num_bytes >= _MAX_GROUP_BYTES:
             yield group
             group, num_bytes = [], 0
     if group:
@@ -154,6 +186,15 @@ def answer_groups(answers: Sequence[Answer]) -> Iterator[list[Answer]]:
 def tokens(claims: Sequence[Claim]) -> list[Any]:
     """What scripts take for claims."""
     return [value for claim in claims for value in (claim.job.id, claim.token)]
+
+
+def renewals(claims: Sequence[Claim], progress: Mapping[str, float]) -> list[Any]:
+    """What renew.lua takes for claims."""
+    return [
+        value
+        for claim in claims
+        for value in (claim.job.id, claim.token, progress.get(claim.job.id, ""))
+    ]
 
 
 def number(text: bytes) -> float | None:

@@ -1,11 +1,15 @@
-"""What a gateway is told: the ends of its jobs, and changes of jobs it watches."""
+"""What a gateway is told: frames and ends of its jobs, and changes of jobs it watches."""
 
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from certisolve_server.broker.frames import FrameStream
+from certisolve_server.jobs import JobState, SolveJob
+
 from .connection import COMMAND_TIMEOUT_S, UNREACHABLE, UNUSABLE, Connection, execute, open_client
+from .records import Records, Reply
 
 _BLOCK_S = 5.0
 _READ_COUNT = 256
@@ -14,17 +18,23 @@ _TRIM_BYTES, _TRIM_ENTRIES = 4 << 20, 256
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
 
-class Reply(NamedTuple):
-    """The end of a job.
+class Expected(NamedTuple):
+    """A job whose end this process waits for.
 
     Attributes:
-        field: `result` or `error`; says how to read the payload.
-        payload: empty when the result is kept with the job.
+        end: its final state; None when the result is kept with the job.
+        stream: where its frames go; None for a job that is not streamed.
     """
 
-    status: str
-    field: str
-    payload: bytes
+    end: "asyncio.Future[JobState | None]"
+    stream: FrameStream | None
+
+    def settle(self, state: JobState | None) -> None:
+        """Take in how it ended, unless that is known."""
+        if not self.end.done():
+            self.end.set_result(state)
+            if self.stream is not None:
+                self.stream.end(state)
 
 
 class Replies:
@@ -33,38 +43,39 @@ class Replies:
     Arguments:
         connection: to the same Redis.
         gateway: names the stream; new for each process.
+        records: reads what comes.
         on_return: called when Redis is back after it was out of reach.
-        on_unclaimed: given the payload of an answer that nobody waits for any more.
     """
 
     def __init__(
         self,
         connection: Connection,
         gateway: str,
+        records: Records,
         on_return: Callable[[], None],
-        on_unclaimed: Callable[[bytes], None],
     ) -> None:
         self._connection = connection
         self._client = open_client(connection.url)
         self._stream = connection.key("replies", gateway)
+        self._records = records
         self._on_return = on_return
-        self._on_unclaimed = on_unclaimed
         self._last: bytes | str = "0-0"
         self._read_entries = self._read_bytes = 0
-        self._ends: dict[str, asyncio.Future[Reply]] = {}
+        self._expected: dict[str, Expected] = {}
         self._changes: dict[str, set[asyncio.Event]] = {}
 
-    def expect(self, job_id: str) -> None:
-        """Hold the end of a job until it is taken or dropped."""
-        self._ends[job_id] = asyncio.get_running_loop().create_future()
+    def expect(self, job: SolveJob) -> None:
+        """Hold the frames and the end of a job until they are taken or dropped."""
+        end = asyncio.get_running_loop().create_future()
+        self._expected[job.id] = Expected(end, FrameStream(job) if job.work.stream else None)
 
-    def end_of(self, job_id: str) -> "asyncio.Future[Reply] | None":
-        """The end of an expected job; None for any other."""
-        return self._ends.get(job_id)
+    def expected(self, job_id: str) -> Expected | None:
+        """What there is of an expected job; None for any other."""
+        return self._expected.get(job_id)
 
-    def drop(self, job_id: str) -> "asyncio.Future[Reply] | None":
+    def drop(self, job_id: str) -> Expected | None:
         """Expect a job no longer."""
-        return self._ends.pop(job_id, None)
+        return self._expected.pop(job_id, None)
 
     @contextlib.contextmanager
     def changes(self, job_id: str) -> Iterator[asyncio.Event]:
@@ -116,18 +127,25 @@ class Replies:
         return bool(reply)
 
     def _deliver(self, values: Mapping[bytes, bytes]) -> None:
-        job_id, payload = values[b"i"].decode(), values[b"b"]
+        job_id, field, payload = values[b"i"].decode(), values[b"f"].decode(), values[b"b"]
         self._read_entries += 1
         self._read_bytes += len(payload)
-        for event in self._changes.get(job_id, ()):
-            event.set()
-        if not values[b"f"]:
-            return
-        future = self._ends.get(job_id)
-        if future is None or future.done():
-            self._on_unclaimed(payload)
-        else:
-            future.set_result(Reply(values[b"s"].decode(), values[b"f"].decode(), payload))
+        if field != "frame":
+            for event in self._changes.get(job_id, ()):
+                event.set()
+        expected = self._expected.get(job_id)
+        if expected is None or expected.end.done():
+            self._records.remove(payload)
+        elif field == "frame":
+            self._deliver_frame(expected, payload)
+        elif field:
+            reply = Reply(values[b"s"].decode(), field, payload)
+            expected.settle(self._records.read_end(reply) if payload else None)
+
+    def _deliver_frame(self, expected: Expected, payload: bytes) -> None:
+        frame = self._records.read_frame(payload)
+        if frame is not None and expected.stream is not None:
+            expected.stream.put(frame)
 
     async def _return(self) -> None:
         while await self._read():

@@ -75,6 +75,7 @@ local function deliver(job, flow)
   else
     redis.call('HSET', hash, 'status', 'claimed', 'worker', worker, 'claimed', now)
   end
+  if token > 1 then redis.call('LREM', P .. ':lost:' .. worker, 0, job.id) end
   change_hand(worker, 1)
   leases[#leases + 1] = now + conf.lease_s
   leases[#leases + 1] = job.id

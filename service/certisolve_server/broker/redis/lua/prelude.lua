@@ -21,7 +21,8 @@
 --                                               number: of the last job that was put into line
 -- P:leases               ZSET    -              claimed jobs -> when the lease ends
 -- P:results              ZSET    -              <id>:<bytes> of kept results -> when they are forgotten
--- P:replies:<gateway>    STREAM  2 min          ends of jobs, for the gateway that waits for them
+-- P:lost:<worker>        LIST    1 min          jobs that were cancelled in its hands, or taken from them
+-- P:replies:<gateway>    STREAM  2 min          frames and ends of jobs, for the gateway that waits for them
 -- P:watch:<id>           SET     1 day          further gateways that wait for a change of a job
 -- P:idem:<tenant>:<key>  STRING  after the end  digest and id of the job submitted under the key
 -- P:workers              ZSET    -              workers -> when they count as gone (written by the registry)
@@ -49,7 +50,8 @@ local DEFAULT_PACE, PACE_MEMORY, MAX_PACES = 0.001, 0.8, 10000
 local MAX_FLOWS = 64           -- per pool; the oldest heads compete
 local MAX_WAITING = 64         -- workers of which the freest is woken
 local MAX_IDLE_TENANTS = 1024  -- before those without credit or debt are forgotten
-local REPLIES_MS, WATCH_MS, WAKE_MS, ENDED_MS = 120000, 86400000, 10000, 60000
+local MAX_LOST = 4096          -- of a worker that takes no notice
+local REPLIES_MS, WATCH_MS, WAKE_MS, ENDED_MS, LOST_MS = 120000, 86400000, 10000, 60000, 60000
 
 local now = conf.now
 if not now then
@@ -64,6 +66,7 @@ local FIELDS = {
   'model', 'lane', 'host', 'tenant', 'score', 'bytes',
   'deadline', 'submitted', 'claimed', 'started',  -- Unix seconds
   'token', 'crashes', 'worker', 'watched',  -- whether somebody was to be told of changes
+  'progress',  -- share of its work that is done; absent until its worker tells
   'forget_at',  -- when Redis is to have dropped it
 }  -- besides body (until the end), result or error (of a kept one)
 
@@ -176,6 +179,15 @@ local function tell_watchers(job, status)
   local watchers = redis.call('SMEMBERS', P .. ':watch:' .. job.id)
   for _, gateway in ipairs(watchers) do reply(gateway, job.id, status, '', '') end
   if #watchers > 0 then redis.call('DEL', P .. ':watch:' .. job.id) end
+end
+
+-- Tell a worker that a job leaves its hands, and not by its own doing.
+local function tell_loss(job)
+  if not job.worker then return end
+  local lost = P .. ':lost:' .. job.worker
+  redis.call('RPUSH', lost, job.id)
+  redis.call('LTRIM', lost, -MAX_LOST, -1)
+  redis.call('PEXPIRE', lost, LOST_MS)
 end
 
 local function split_flow(flow)
@@ -365,7 +377,7 @@ local function requeue(job, kind)
   drop_entry(job.flow, job.entry)
   enqueue(job, kind)
   local hash = P .. ':job:' .. job.id
-  redis.call('HDEL', hash, 'worker', 'claimed', 'started')
+  redis.call('HDEL', hash, 'worker', 'claimed', 'started', 'progress')
   redis.call('HSET', hash, 'status', 'queued', 'flow', job.flow, 'entry', job.entry, 'seq', job.seq)
   tell_watchers(job, 'queued')
 end

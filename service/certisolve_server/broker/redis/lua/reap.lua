@@ -42,6 +42,7 @@ local due = redis.call('ZRANGEBYSCORE', P .. ':leases', '-inf', now, 'LIMIT', 0,
 for _, id in ipairs(due) do
   redis.call('ZREM', P .. ':leases', id)
   local job = load_job(id)
+  if job and not ended(job) then tell_loss(job) end
   if job and not ended(job) and redis.call('HEXISTS', P .. ':job:' .. id, 'body') == 0 then
     forget(job)
   elseif job and not ended(job) and job.status ~= 'queued' then

@@ -1,6 +1,7 @@
 -- Where a job stands. ARGV[2]: id. ARGV[3]: a gateway to be told of the next change, or ''.
 -- ARGV[4]: watch no status other than this, or ''. ARGV[5]: '1' to cancel it, '2' to keep its result.
--- Reply: nil, or {status, submitted, claimed, started, position, expected seconds, field, payload, kept now}.
+-- Reply: nil, or {status, submitted, claimed, started, position, expected seconds, field, payload, kept now,
+-- share of the work that is done or ''}.
 
 local function position_of(job)
   local out = redis.call('HGET', P .. ':flow:' .. job.flow, 'out')
@@ -14,6 +15,7 @@ end
 
 local function cancel(job)
   local detail = 'the job was cancelled'
+  tell_loss(job)
   finish(job, 'cancelled', 'error', error_of('cancelled', detail))
   job.status = 'cancelled'
 end
@@ -59,4 +61,4 @@ if gateway ~= '' and not ended(job) and (unlike == '' or unlike == status) then
 end
 local field, payload = answer_of(job)
 return {status, job.submitted, job.claimed or '', job.started or '', tostring(position), expected,
-  field, payload, kept_now}
+  field, payload, kept_now, job.progress or ''}
