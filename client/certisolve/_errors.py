@@ -180,6 +180,7 @@ _BY_CODE: Mapping[str, type[ServerError]] = {
     "unknown_parameter": InvalidRequest,
     "unknown_option": InvalidRequest,
     "invalid_option": InvalidRequest,
+    "not_differentiable": InvalidRequest,
     "method_not_allowed": InvalidRequest,
     "unknown_model": NotFound,
     "unknown_version": NotFound,

@@ -114,6 +114,15 @@ class Manifest:
         """Whether outputs have an axis `t` of the times that were asked for."""
         return self.stepping is not None or self.integration is not None
 
+    @property
+    def differentiable(self) -> bool:
+        """Whether derivatives of solutions can be asked for.
+
+        Those of a linear system follow from its operator, whatever proposes its directions.
+        """
+        program = self.iteration.operator if self.iteration else self.program
+        return program.format == "torch.export"
+
     @functools.cached_property
     def programs(self) -> tuple[Program, ...]:
         """The executable parts, the network first."""

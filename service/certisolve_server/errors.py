@@ -4,9 +4,11 @@ ServingError
 ├── InvalidRequest       the request can never succeed as it is
 │   ├── MalformedBody, UnsupportedMediaType, BodyTooLarge
 │   ├── MissingInput, UnknownInput, WrongShape, WrongDtype, NotFinite
-│   └── OutOfRange, UnvalidatedResolution, UnknownParameter, InvalidOption
-├── NotFound             UnknownModel, UnknownVersion, UnknownJob
+│   ├── OutOfRange, UnvalidatedResolution, UnknownParameter, InvalidOption
+│   └── NotDifferentiable
+├── NotFound             UnknownModel, UnknownVersion, UnknownJob, UnknownSession
 ├── IdempotencyConflict  the key was used for another request
+├── SessionConflict, SessionsFull, ForecastDiverged               of a session
 ├── QueueFull, QueueUnavailable, ModelNotReady, ShuttingDown      it may succeed later
 ├── DeadlineExceeded, Cancelled
 └── InternalError        a defect of ours
@@ -33,11 +35,16 @@ class ErrorCode(StrEnum):
     UNVALIDATED_RESOLUTION = "unvalidated_resolution"
     UNKNOWN_PARAMETER = "unknown_parameter"
     INVALID_OPTION = "invalid_option"
+    NOT_DIFFERENTIABLE = "not_differentiable"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     UNKNOWN_MODEL = "unknown_model"
     UNKNOWN_VERSION = "unknown_version"
     UNKNOWN_JOB = "unknown_job"
+    UNKNOWN_SESSION = "unknown_session"
+    SESSION_CONFLICT = "session_conflict"
+    SESSIONS_FULL = "sessions_full"
+    FORECAST_DIVERGED = "forecast_diverged"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     QUEUE_FULL = "queue_full"
     QUEUE_UNAVAILABLE = "queue_unavailable"
@@ -144,6 +151,12 @@ class InvalidOption(InvalidRequest):
     code = ErrorCode.INVALID_OPTION
 
 
+class NotDifferentiable(InvalidRequest):
+    """Derivatives of a model whose program has none."""
+
+    code = ErrorCode.NOT_DIFFERENTIABLE
+
+
 class NotFound(ServingError):
     """There is nothing under that path."""
 
@@ -172,6 +185,30 @@ class UnknownJob(NotFound):
     """No such job, or its result was forgotten after its time to live."""
 
     code = ErrorCode.UNKNOWN_JOB
+
+
+class UnknownSession(NotFound):
+    """No such session, or it was closed, or forgotten after its time to live."""
+
+    code = ErrorCode.UNKNOWN_SESSION
+
+
+class SessionConflict(ServingError):
+    """Another call changed the session meanwhile."""
+
+    code = ErrorCode.SESSION_CONFLICT
+
+
+class SessionsFull(ServingError):
+    """Sessions take more memory than the server is allowed to hold."""
+
+    code = ErrorCode.SESSIONS_FULL
+
+
+class ForecastDiverged(ServingError):
+    """The forecast that a measurement would correct has no finite value there."""
+
+    code = ErrorCode.FORECAST_DIVERGED
 
 
 class IdempotencyConflict(ServingError):

@@ -34,7 +34,11 @@ class _Direction(NamedTuple):
 
 
 class IterativeSolverEngine(AbstractEngine):
-    """Iterates a batch until its last request has converged; the others stay as they are."""
+    """Iterates a batch until its last request has converged; the others stay as they are.
+
+    Attributes:
+        right_hand_side: which of the inputs is b.
+    """
 
     def __init__(self, artifact: Artifact, device: AbstractDevice, programs: Programs) -> None:
         super().__init__(artifact, device, programs.checks)
@@ -42,22 +46,22 @@ class IterativeSolverEngine(AbstractEngine):
         assert programs.operator is not None
         self._iteration = artifact.manifest.iteration
         names = [spec.name for spec in artifact.manifest.inputs]
-        self._right_hand_side = names.index(self._iteration.right_hand_side)
+        self.right_hand_side = names.index(self._iteration.right_hand_side)
         self._network, self._operator = programs.network, programs.operator
 
     def solve(self, inputs: Sequence[Tensor], work: Sequence[Work]) -> Answer:
-        b = inputs[self._right_hand_side].double()
+        b = inputs[self.right_hand_side].double()
         # Squares of what is very small or very large would vanish or overflow.
         scale = _column(_largest(b), b)
         b = b / scale
-        rest = [tensor for index, tensor in enumerate(inputs) if index != self._right_hand_side]
+        rest = [tensor for index, tensor in enumerate(inputs) if index != self.right_hand_side]
         coarse, fine = [each.float() for each in rest], [each.double() for each in rest]
 
         def propose(residual: Tensor) -> Tensor:
             return self._network(residual.float(), *coarse)[0].double()
 
         def multiply(x: Tensor) -> Tensor:
-            return self._operator(x, *fine)[0]
+            return self.multiply(x, fine)
 
         tolerance = [each.tolerance or self._iteration.tolerance for each in work]
         limit = torch.tensor(tolerance, dtype=torch.float64, device=b.device) * _norm(b)
@@ -65,6 +69,15 @@ class IterativeSolverEngine(AbstractEngine):
         relative = _ratio(residual, _norm(b))
         converged = (residual <= limit).double()
         return Answer([scale * x], {"residual": relative, "converged": converged, "nfe": nfe})
+
+    def multiply(self, x: Tensor, rest: Sequence[Tensor]) -> Tensor:
+        """A x, in float64.
+
+        Args:
+            x: of the shape of the unknown, with a batch dimension.
+            rest: inputs without b, and parameters, which decide A.
+        """
+        return self._operator(x, *rest)[0]
 
     def _iterate(
         self,

@@ -1,0 +1,42 @@
+"""How each family's solutions are differentiated."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from certisolve_server.engines.base import AbstractEngine
+from certisolve_server.engines.families.iterative_solver import IterativeSolverEngine
+from certisolve_server.jobs import SolveJob, Work
+
+from .direct import DirectPass
+from .implicit import LinearSystem
+from .modes import RowFunction
+from .solution_map import AbstractSolutionMap
+from .solved import Solved, arguments_of
+
+
+def solution_map(
+    engine: AbstractEngine, job: SolveJob, solved: Solved, memory_bytes: int
+) -> AbstractSolutionMap:
+    """The map from a job's inputs and parameters to its solution, on the engine's device.
+
+    Args:
+        engine: of the job's model.
+        job: where derivatives are taken.
+        solved: the solution there.
+        memory_bytes: most that is kept for a way back.
+    """
+    arguments = engine.device.stage([[array] for array in arguments_of(job)], 1)
+    at = [tensor[0] for tensor in arguments]
+    if isinstance(engine, IterativeSolverEngine):
+        [x] = engine.device.stage([[solved.outputs[0]]], 1)
+        return LinearSystem(engine, at, x[0], job.work)
+    max_batch_size = engine.artifact.manifest.max_batch_size
+    return DirectPass(_pass(engine, job.work), at, max_batch_size, memory_bytes)
+
+
+def _pass(engine: AbstractEngine, work: Work) -> RowFunction:
+    def outputs(rows: Sequence[Tensor]) -> Sequence[Tensor]:
+        return engine.solve(rows, [work] * len(rows[0])).outputs
+
+    return outputs
