@@ -1,28 +1,20 @@
 """HTTP bodies to requests, solutions to HTTP bodies."""
 
-import base64
-import binascii
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
-from pydantic import ValidationError
 
 from certisolve import wire
-from certisolve_server.errors import (
-    InvalidOption,
-    InvalidRequest,
-    MalformedBody,
-    UnsupportedMediaType,
-    WrongShape,
-)
-from certisolve_server.jobs import Array, Solution, SolveRequest, Terms
+from certisolve_server.jobs import Array, Artifact, Solution, SolveRequest, Terms
 
+from .bodies import JSON as JSON
+from .bodies import take_apart, validated
 from .schemas import SolveBody
 
-JSON = "application/json"
-_NUMBERS = "biuf"
+#: Prefix of the tensors of a body that are coordinates.
+COORDS = "coords."
 _NOTHING_MORE = SolveBody()
 
 
@@ -38,27 +30,20 @@ def decode_solve(model: str, media_type: str, body: bytes, terms: Terms) -> Solv
 
     Args:
         model: from the path.
-        media_type: of the body; a body that starts like a JSON object is read as one whatever the
-            type says, because `curl -d` calls everything a form.
+        media_type: of the body.
         body: whole.
         terms: from the headers.
 
     Raises:
         InvalidRequest: a subclass that names the field at fault.
     """
-    if media_type == wire.SAFETENSORS:
-        inputs, rest = _read_safetensors(body)
-        untyped: frozenset[str] = frozenset()
-    elif media_type == JSON or body.lstrip()[:1] == b"{":
-        inputs, untyped, rest = _read_json(body)
-    else:
-        raise UnsupportedMediaType(f"{media_type or 'no type'}: send {wire.SAFETENSORS} or {JSON}")
-    parsed = _validate(rest)
+    parts = take_apart(media_type, body, "inputs")
+    parsed = validated(SolveBody, parts.rest) if parts.rest else _NOTHING_MORE
     return SolveRequest(
         model=model,
         version=parsed.version,
-        inputs=inputs,
-        untyped=untyped,
+        inputs=parts.tensors["inputs"],
+        untyped=parts.untyped,
         parameters=parsed.parameters,
         t=None if parsed.t is None else tuple(parsed.t),
         tolerance=parsed.options.tolerance,
@@ -107,7 +92,7 @@ def preferred_type(accept: str | None, request_type: str) -> str:
 
 def solution_metadata(solution: Solution) -> dict[str, Any]:
     """Everything about a solution but its tensors."""
-    manifest, timings = solution.artifact.manifest, solution.timings
+    timings = solution.timings
     return {
         "axes": solution.axes,
         "t": solution.t,
@@ -119,25 +104,31 @@ def solution_metadata(solution: Solution) -> dict[str, Any]:
             "compute": timings.compute_ms,
         },
         "batch_size": solution.batch_size,
-        "model": {
-            "name": manifest.name,
-            "version": manifest.version,
-            "digest": solution.artifact.digest,
-        },
+        "model": model_ref(solution.artifact),
     }
+
+
+def model_ref(artifact: Artifact) -> dict[str, str]:
+    """Which program answered."""
+    manifest = artifact.manifest
+    return {"name": manifest.name, "version": manifest.version, "digest": artifact.digest}
+
+
+def json_arrays(arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """Arrays by name, as `encode_json` writes them in nested lists."""
+    return {name: _json_array(array) for name, array in arrays.items()}
 
 
 def _encode(solution: Solution, metadata: Mapping[str, Any], media_type: str) -> Encoded:
     if media_type == JSON:
         return Encoded(_dump({**_json_tensors(solution), **metadata}), JSON)
-    coords = {f"coords.{axis}": points for axis, points in solution.coords.items()}
+    coords = {COORDS + axis: points for axis, points in solution.coords.items()}
     tensors = {**solution.fields, **coords}
     return Encoded(wire.encode_safetensors(tensors, _dump(metadata).decode()), wire.SAFETENSORS)
 
 
 def _json_tensors(solution: Solution) -> dict[str, Any]:
-    fields = {name: _json_array(array) for name, array in solution.fields.items()}
-    return {"fields": fields, "coords": solution.coords}
+    return {"fields": json_arrays(solution.fields), "coords": solution.coords}
 
 
 def _json_array(array: Array) -> Any:
@@ -147,72 +138,3 @@ def _json_array(array: Array) -> Any:
 
 def _dump(document: Mapping[str, Any]) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _read_safetensors(body: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
-    try:
-        return wire.decode_safetensors(body)
-    except wire.WireError as error:
-        raise MalformedBody(error.problem, field=_input_path(error.field)) from error
-
-
-def _read_json(body: bytes) -> tuple[dict[str, Array], frozenset[str], dict[str, Any]]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise MalformedBody("the body must be a JSON object with the key inputs")
-    values = document.pop("inputs", {})
-    if not isinstance(values, dict):
-        raise MalformedBody("must be an object of arrays by name", field="inputs")
-    inputs = {name: _read_json_array(name, value) for name, value in values.items()}
-    untyped = frozenset(name for name, value in values.items() if not isinstance(value, dict))
-    return inputs, untyped, document
-
-
-def _read_json_array(name: str, value: object) -> Array:
-    field = _input_path(name)
-    if isinstance(value, dict):
-        return _read_base64_array(name, value)
-    try:
-        array = np.asarray(value)
-    except (ValueError, OverflowError) as error:
-        raise WrongShape("rows of different length", field=field) from error
-    if array.dtype.kind not in _NUMBERS and array.size:
-        raise MalformedBody("every element must be a number", field=field)
-    return array
-
-
-def _read_base64_array(name: str, value: dict[str, Any]) -> Array:
-    match value:
-        case {"dtype": str(dtype), "shape": [*shape], "data": str(data)}:
-            pass
-        case _:
-            raise MalformedBody("needs dtype, shape and base64 data", field=_input_path(name))
-    try:
-        return wire.from_bytes(name, dtype, shape, base64.b64decode(data, validate=True))
-    except (binascii.Error, ValueError) as error:
-        problem = error.problem if isinstance(error, wire.WireError) else f"not base64: {error}"
-        raise MalformedBody(problem, field=_input_path(name)) from error
-
-
-def _validate(rest: Mapping[str, Any]) -> SolveBody:
-    if not rest:
-        return _NOTHING_MORE
-    try:
-        return SolveBody.model_validate(rest)
-    except ValidationError as error:
-        raise _as_invalid_request(error) from error
-
-
-def _as_invalid_request(error: ValidationError) -> InvalidRequest:
-    first = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return InvalidOption("unknown key", field=field)
-    return InvalidOption(first["msg"], field=field)
-
-
-def _input_path(name: str) -> str:
-    return f"inputs.{name}" if name else ""
