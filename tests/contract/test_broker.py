@@ -5,6 +5,7 @@ sentinel behind it and see that the sentinel comes first.
 """
 
 import asyncio
+from dataclasses import replace
 
 import anyio
 import numpy as np
@@ -29,7 +30,7 @@ from broker_jobs import (
 )
 from certisolve_server.broker import Bounds, Capacity
 from certisolve_server.errors import ErrorCode, OutOfRange, QueueFull, UnknownJob
-from certisolve_server.jobs import ModelKey, Priority, Timings
+from certisolve_server.jobs import ModelKey, Priority, Timings, Work
 
 pytestmark = pytest.mark.anyio
 
@@ -62,6 +63,13 @@ async def test_a_claim_is_of_one_lane(gateway, worker):
     await submit(gateway, job("1"), job("2", size=8), job("3"), job("4", size=8))
     assert ids(await worker.claim(ALL)) == ["1", "3"]
     assert ids(await worker.claim(ALL)) == ["2", "4"]
+
+
+async def test_a_solution_and_a_derivative_are_of_different_lanes(gateway, worker):
+    derivative = replace(job("2"), work=Work(kind="jvp"))
+    await submit(gateway, derivative, job("1"), job("3"))
+    assert ids(await worker.claim(Capacity({MODEL: 2}, {derivative.lane: 0}))) == ["1", "3"]
+    assert ids(await worker.claim(ALL)) == ["2"]
 
 
 async def test_a_lane_may_have_a_limit_of_its_own(gateway, worker):
