@@ -23,6 +23,7 @@ from .job_ids import JobIds
 from .jobs import Array, JobState, Outcome, Solution, SolveJob, SolveRequest, Terms
 from .pending import Pending
 from .solutions import solution_of
+from .streams import SolveStream
 from .telemetry import Metrics, Tracing
 
 _Answer = TypeVar("_Answer")
@@ -162,6 +163,21 @@ class DataPlane:
             return await self.solve(request)
         return await self._counted(request.model, self._solve_within(request, wait_s))
 
+    async def stream(self, request: SolveRequest) -> SolveStream:
+        """Accept a request whose frames are told as they come; whoever asked closes the stream.
+
+        Raises:
+            ServingError: refused.
+        """
+        try:
+            return await self._stream(request)
+        except ServingError as error:
+            self._metrics.request_done(_known(request.model, error), error.code)
+            raise
+        except asyncio.CancelledError:
+            self._metrics.request_done(request.model, ErrorCode.CANCELLED)
+            raise
+
     async def submit_solve(self, request: SolveRequest) -> JobView:
         """Accept a request whose answer is fetched later.
 
@@ -259,6 +275,23 @@ class DataPlane:
             job = self._admit(request, traceparent)
             pending = await self._submit(job, request, self._jobs_broker, keep_result=True)
         return await self._accepted(pending)
+
+    async def _stream(self, request: SolveRequest) -> SolveStream:
+        if request.terms.idempotency_key:
+            raise InvalidOption(
+                "a stream is for one reader; leave the key out", field="Idempotency-Key"
+            )
+        with self._tracing.solve(request.model, request.terms.traceparent) as traceparent:
+            job = self._admit(request, traceparent)
+            job = replace(job, work=replace(job.work, stream=True))
+            pending = await self._submit(job, request, self._broker, keep_result=False)
+        return SolveStream(
+            job,
+            pending,
+            self._catalog.recall(job.model),
+            patience_s=self.limits.max_wait_s,
+            metrics=self._metrics,
+        )
 
     def _admit(self, request: SolveRequest, traceparent: str) -> SolveJob:
         entry = self._catalog.find(request.model, request.version)

@@ -23,10 +23,37 @@ def solution_of(outcome: Outcome, artifact: Artifact) -> Solution:
             fields[spec.name] = grids.resample(
                 fields[spec.name], _axes(manifest, spec), context.resampled_from
             )
+    return _solution(outcome, artifact, fields)
+
+
+def summary_of(outcome: Outcome, artifact: Artifact) -> Solution:
+    """The answer without its fields, for whoever has them already.
+
+    Args:
+        outcome: what the worker answered.
+        artifact: the very one that it ran.
+    """
+    return _solution(outcome, artifact, {})
+
+
+def coords_of(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Array]:
+    """Coordinates of the grid axes, float64, by axis name.
+
+    Args:
+        manifest: that describes the axes.
+        sizes: of every axis, as the caller sent it.
+    """
+    return {
+        name: grids.coordinates(manifest.axes[name], sizes[name]) for name in manifest.grid_axes
+    }
+
+
+def _solution(outcome: Outcome, artifact: Artifact, fields: Mapping[str, Array]) -> Solution:
+    manifest, context = artifact.manifest, outcome.context
     return Solution(
         fields=fields,
         axes={spec.name: _axes(manifest, spec) for spec in manifest.outputs},
-        coords=_coords(manifest, context.sizes),
+        coords=coords_of(manifest, context.sizes),
         status=_status(outcome),
         t=context.t if outcome.t is None else outcome.t,
         context=context,
@@ -75,9 +102,3 @@ def _known(findings: Mapping[str, float], name: str) -> float | None:
     """A finding; None where it is no number, which JSON could not carry either."""
     value = findings.get(name, math.nan)
     return value if math.isfinite(value) else None
-
-
-def _coords(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Array]:
-    return {
-        name: grids.coordinates(manifest.axes[name], sizes[name]) for name in manifest.grid_axes
-    }

@@ -383,6 +383,83 @@ class Timings(google.protobuf.message.Message):
 global___Timings = Timings
 
 @typing.final
+class SolveStart(google.protobuf.message.Message):
+    """What is known before anything is computed; comes first, and once."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class AxesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> global___AxisNames: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: global___AxisNames | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    @typing.final
+    class CoordsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @property
+        def value(self) -> certisolve.v1.tensor_pb2.Tensor: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: certisolve.v1.tensor_pb2.Tensor | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    MODEL_FIELD_NUMBER: builtins.int
+    NUM_FRAMES_FIELD_NUMBER: builtins.int
+    T_FIELD_NUMBER: builtins.int
+    AXES_FIELD_NUMBER: builtins.int
+    COORDS_FIELD_NUMBER: builtins.int
+    num_frames: builtins.int
+    """How many frames were asked for; fewer come where the way in time ends early."""
+    @property
+    def model(self) -> certisolve.v1.model_pb2.ModelRef: ...
+    @property
+    def t(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Their times; empty for a stationary problem."""
+
+    @property
+    def axes(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, global___AxisNames]:
+        """Axis names of every field of a frame, in the order of its shape."""
+
+    @property
+    def coords(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, certisolve.v1.tensor_pb2.Tensor]:
+        """Coordinates of every grid axis, float64, by axis name."""
+
+    def __init__(
+        self,
+        *,
+        model: certisolve.v1.model_pb2.ModelRef | None = ...,
+        num_frames: builtins.int = ...,
+        t: collections.abc.Iterable[builtins.float] | None = ...,
+        axes: collections.abc.Mapping[builtins.str, global___AxisNames] | None = ...,
+        coords: collections.abc.Mapping[builtins.str, certisolve.v1.tensor_pb2.Tensor] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["model", b"model"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["axes", b"axes", "coords", b"coords", "model", b"model", "num_frames", b"num_frames", "t", b"t"]) -> None: ...
+
+global___SolveStart = SolveStart
+
+@typing.final
 class SolveFrame(google.protobuf.message.Message):
     """A part of a solution, as soon as it is computed."""
 
@@ -415,6 +492,7 @@ class SolveFrame(google.protobuf.message.Message):
     step: builtins.int
     """The step it follows; absent where there are no steps of one size."""
     t: builtins.float
+    """0 for a stationary problem."""
     @property
     def fields(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, certisolve.v1.tensor_pb2.Tensor]:
         """Without the axis `t`."""
@@ -435,25 +513,29 @@ global___SolveFrame = SolveFrame
 
 @typing.final
 class SolveStreamReply(google.protobuf.message.Message):
-    """What is known once all frames are told; `summary` is a reply without fields."""
+    """First `start`, then frames, last `summary`: a reply without fields."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     FRAME_FIELD_NUMBER: builtins.int
     SUMMARY_FIELD_NUMBER: builtins.int
+    START_FIELD_NUMBER: builtins.int
     @property
     def frame(self) -> global___SolveFrame: ...
     @property
     def summary(self) -> global___SolveReply: ...
+    @property
+    def start(self) -> global___SolveStart: ...
     def __init__(
         self,
         *,
         frame: global___SolveFrame | None = ...,
         summary: global___SolveReply | None = ...,
+        start: global___SolveStart | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["frame", b"frame", "part", b"part", "summary", b"summary"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["frame", b"frame", "part", b"part", "summary", b"summary"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["part", b"part"]) -> typing.Literal["frame", "summary"] | None: ...
+    def HasField(self, field_name: typing.Literal["frame", b"frame", "part", b"part", "start", b"start", "summary", b"summary"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["frame", b"frame", "part", b"part", "start", b"start", "summary", b"summary"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["part", b"part"]) -> typing.Literal["frame", "summary", "start"] | None: ...
 
 global___SolveStreamReply = SolveStreamReply
 

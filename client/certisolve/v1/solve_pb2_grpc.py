@@ -66,7 +66,7 @@ class SolverServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SolveStream(self, request, context):
-        """Frames as they are computed, then the summary. Cancelling it ends the computation.
+        """Frames as they are computed, between a start and a summary. Cancelling it ends the computation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -28,7 +28,7 @@ class SolverServiceStub:
         certisolve.v1.solve_pb2.SolveRequest,
         certisolve.v1.solve_pb2.SolveStreamReply,
     ]
-    """Frames as they are computed, then the summary. Cancelling it ends the computation."""
+    """Frames as they are computed, between a start and a summary. Cancelling it ends the computation."""
 
     Jvp: grpc.UnaryUnaryMultiCallable[
         certisolve.v1.solve_pb2.DerivativeRequest,
@@ -51,7 +51,7 @@ class SolverServiceAsyncStub:
         certisolve.v1.solve_pb2.SolveRequest,
         certisolve.v1.solve_pb2.SolveStreamReply,
     ]
-    """Frames as they are computed, then the summary. Cancelling it ends the computation."""
+    """Frames as they are computed, between a start and a summary. Cancelling it ends the computation."""
 
     Jvp: grpc.aio.UnaryUnaryMultiCallable[
         certisolve.v1.solve_pb2.DerivativeRequest,
@@ -78,7 +78,7 @@ class SolverServiceServicer(metaclass=abc.ABCMeta):
         request: certisolve.v1.solve_pb2.SolveRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[certisolve.v1.solve_pb2.SolveStreamReply], collections.abc.AsyncIterator[certisolve.v1.solve_pb2.SolveStreamReply]]:
-        """Frames as they are computed, then the summary. Cancelling it ends the computation."""
+        """Frames as they are computed, between a start and a summary. Cancelling it ends the computation."""
 
     @abc.abstractmethod
     def Jvp(

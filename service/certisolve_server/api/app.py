@@ -16,6 +16,7 @@ from . import openapi, problems, rest
 
 _VERSION = version("certisolve-server")
 _SOLVE_PATH = "/v1/models/{model}/solve"
+_SOLVE_STREAM_PATH = f"{_SOLVE_PATH}/stream"
 _SOLVE = re.compile(r"/v1/models/([^/]+)/solve")
 
 
@@ -31,6 +32,7 @@ def create_app(dataplane: DataPlane) -> ASGIApp:
     app.state.dataplane = dataplane
     problems.install(app)
     app.router.routes.append(Route(_SOLVE_PATH, rest.solve, methods=["POST"]))
+    app.router.routes.append(Route(_SOLVE_STREAM_PATH, rest.solve_stream, methods=["POST"]))
     app.include_router(rest.router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return SolveDoorway(app)
@@ -65,6 +67,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
         schema["paths"][_SOLVE_PATH] = {"post": openapi.SOLVE}
+        schema["paths"][_SOLVE_STREAM_PATH] = {"post": openapi.SOLVE_STREAM}
         definitions = schema.setdefault("components", {}).setdefault("schemas", {})
         for model in openapi.SCHEMAS:
             document = model.model_json_schema(ref_template="#/components/schemas/{model}")

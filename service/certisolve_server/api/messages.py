@@ -8,7 +8,8 @@ from certisolve.v1 import job_pb2, model_pb2, problem_pb2, solve_pb2, tensor_pb2
 from certisolve_server.catalog import ModelEntry
 from certisolve_server.dataplane import JobView
 from certisolve_server.errors import BodyTooLarge, MalformedBody, ServingError
-from certisolve_server.jobs import Array, Solution, SolveRequest, Terms
+from certisolve_server.jobs import Array, Artifact, Solution, SolveRequest, Terms
+from certisolve_server.parts import Part, SolvedFrame, Start
 
 from .problems import detail
 
@@ -41,10 +42,9 @@ def to_request(message: solve_pb2.SolveRequest, terms: Terms, max_bytes: int) ->
 
 def to_reply(solution: Solution) -> solve_pb2.SolveReply:
     """A solution as a message."""
-    manifest = solution.artifact.manifest
     return solve_pb2.SolveReply(
         fields=_to_tensors(solution.fields),
-        axes={name: solve_pb2.AxisNames(names=axes) for name, axes in solution.axes.items()},
+        axes=_to_axes(solution.axes),
         t=solution.t,
         coords=_to_tensors(solution.coords),
         status=solution.status,
@@ -55,10 +55,23 @@ def to_reply(solution: Solution) -> solve_pb2.SolveReply:
             compute_ms=solution.timings.compute_ms,
         ),
         batch_size=solution.batch_size,
-        model=model_pb2.ModelRef(
-            name=manifest.name, version=manifest.version, digest=solution.artifact.digest
-        ),
+        model=_to_model_ref(solution.artifact),
     )
+
+
+def to_part(part: Part) -> solve_pb2.SolveStreamReply:
+    """A part of a solution as a message."""
+    match part:
+        case Start():
+            return solve_pb2.SolveStreamReply(start=_to_start(part))
+        case SolvedFrame():
+            return solve_pb2.SolveStreamReply(
+                frame=solve_pb2.SolveFrame(
+                    index=part.index, step=part.step, t=part.t, fields=_to_tensors(part.fields)
+                )
+            )
+        case Solution():
+            return solve_pb2.SolveStreamReply(summary=to_reply(part))
 
 
 def to_job(view: JobView) -> job_pb2.Job:
@@ -77,13 +90,10 @@ def to_job(view: JobView) -> job_pb2.Job:
 
 def to_model_info(entry: ModelEntry) -> model_pb2.ModelInfo:
     """A model, its manifest and where it is loaded."""
-    manifest = entry.artifact.manifest
     return model_pb2.ModelInfo(
-        model=model_pb2.ModelRef(
-            name=manifest.name, version=manifest.version, digest=entry.artifact.digest
-        ),
+        model=_to_model_ref(entry.artifact),
         ready=entry.ready,
-        manifest_json=manifest.to_json().encode(),
+        manifest_json=entry.artifact.manifest.to_json().encode(),
         workers=[
             model_pb2.WorkerRef(name=w.name, device=w.device, grpc=w.grpc) for w in entry.workers
         ],
@@ -105,6 +115,25 @@ def _number(
 ) -> int | None:
     number: int = getattr(options, name)
     return number if options.HasField(name) else None
+
+
+def _to_start(start: Start) -> solve_pb2.SolveStart:
+    return solve_pb2.SolveStart(
+        model=_to_model_ref(start.artifact),
+        num_frames=start.num_frames,
+        t=start.t,
+        axes=_to_axes(start.axes),
+        coords=_to_tensors(start.coords),
+    )
+
+
+def _to_axes(axes: Mapping[str, tuple[str, ...]]) -> dict[str, solve_pb2.AxisNames]:
+    return {name: solve_pb2.AxisNames(names=names) for name, names in axes.items()}
+
+
+def _to_model_ref(artifact: Artifact) -> model_pb2.ModelRef:
+    manifest = artifact.manifest
+    return model_pb2.ModelRef(name=manifest.name, version=manifest.version, digest=artifact.digest)
 
 
 def _to_array(name: str, tensor: tensor_pb2.Tensor) -> Array:

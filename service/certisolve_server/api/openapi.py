@@ -3,8 +3,10 @@
 from typing import Any
 
 from certisolve import wire
+from certisolve.sequence import SAFETENSORS_SEQ
 
 from . import schemas
+from .events import EVENT_STREAM
 from .terms import DEADLINE_HEADER, KEY_HEADER, PRIORITY_HEADER, TENANT_HEADER, TRACE_HEADER
 
 _Responses = dict[int | str, dict[str, Any]]
@@ -54,7 +56,7 @@ JOB_EVENTS: _Responses = {
         "description": "`status` with the job whenever status, position or progress changes; last "
         "`succeeded`, `failed` or `cancelled`, or `problem` when the job can be followed no "
         "longer. The data of `succeeded` has the `location` of the result.",
-        "content": {"text/event-stream": {"schema": _STRING}},
+        "content": {EVENT_STREAM: {"schema": _STRING}},
     },
     404: _NO_JOB,
     503: _OUT_OF_REACH,
@@ -150,6 +152,27 @@ SOLVE: dict[str, Any] = {
         "504": _problem("The deadline passed; the detail says where the time went"),
         "4XX": _problem("What is wrong and how to mend it"),
         "5XX": _problem("What went wrong"),
+    },
+}
+
+_NOT_OF_STREAMS = ("Prefer", KEY_HEADER)
+
+SOLVE_STREAM: dict[str, Any] = {
+    **SOLVE,
+    "summary": "Solve, and tell each frame as it is computed",
+    "description": "As a solve; the answer comes in parts. Server-sent events: `start` with model, "
+    "axes, coordinates and the times of the frames; a `frame` for each, with `index`, `step`, `t` "
+    "and `fields`; last a `summary`, which is a solve's reply without fields, or an `error` with a "
+    "problem document; comments in silence. As safetensors: documents, each behind its length in 8 "
+    "bytes, little-endian, whose metadata key `certisolve` holds the same, with the event's name "
+    "under `event`; a length of 0 in silence. A client that goes away ends the computation.",
+    "parameters": [each for each in SOLVE["parameters"] if each["name"] not in _NOT_OF_STREAMS],
+    "responses": {
+        **{code: each for code, each in SOLVE["responses"].items() if code not in ("202", "409")},
+        "200": {
+            "description": "Accepted; parts as they come",
+            "content": {EVENT_STREAM: {"schema": _STRING}, SAFETENSORS_SEQ: _TENSORS},
+        },
     },
 }
 

@@ -2,22 +2,23 @@
 
 import math
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from fastapi import APIRouter
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from certisolve_server.dataplane import DataPlane, JobView
-from certisolve_server.errors import BodyTooLarge, Cancelled, InvalidOption, UnsupportedMediaType
+from certisolve_server.errors import InvalidOption
 from certisolve_server.jobs import Solution, Terms
 
 from . import codec, openapi
 from .disconnects import CancelledOnDisconnect
 from .documents import job_document, model_document
 from .events import EVENT_HEADERS, EVENT_STREAM, job_events
+from .exchange import encoded_response, headers_of, json_response, media_type_of, read_body
+from .part_codec import choose_renderer
 from .preferences import NO_PREFERENCES, Preferences, read_preferences
+from .streaming import PartsResponse
 from .terms import read_terms
 
 _MAX_JOB_WAIT_S = 30.0
@@ -28,13 +29,15 @@ router = APIRouter()
 @router.get("/v1/models", tags=["models"], responses=openapi.MODELS)
 async def list_models(request: Request) -> Response:
     """Every model: manifest, digest, errors per resolution, baselines, where it is loaded."""
-    return _json({"models": [model_document(entry) for entry in _dataplane(request).models()]})
+    return json_response(
+        {"models": [model_document(entry) for entry in _dataplane(request).models()]}
+    )
 
 
 @router.get("/v1/models/{model}", tags=["models"], responses=openapi.MODEL)
 async def get_model(request: Request, model: str, version: str | None = None) -> Response:
     """One model, in its newest version unless `version` says otherwise."""
-    return _json(model_document(_dataplane(request).model(model, version)))
+    return json_response(model_document(_dataplane(request).model(model, version)))
 
 
 @router.get("/v1/jobs/{job_id}", tags=["jobs"], responses=openapi.JOB_RESULT)
@@ -42,9 +45,9 @@ async def get_job(request: Request, job_id: str, wait_s: str = "0") -> Response:
     """Where a job stands, after waiting up to `wait_s` (at most 30) seconds for it to end."""
     view = await _dataplane(request).job(job_id, wait_s=_wait_s(wait_s))
     if view.solution is None:
-        return _json(job_document(view))
+        return json_response(job_document(view))
     media_type = codec.preferred_type(request.headers.get("accept"), codec.JSON)
-    return _encoded(codec.encode_job_result(job_document(view), view.solution, media_type))
+    return encoded_response(codec.encode_job_result(job_document(view), view.solution, media_type))
 
 
 @router.get("/v1/jobs/{job_id}/events", tags=["jobs"], responses=openapi.JOB_EVENTS)
@@ -58,13 +61,13 @@ async def get_job_events(request: Request, job_id: str) -> Response:
 @router.delete("/v1/jobs/{job_id}", tags=["jobs"], responses=openapi.JOB)
 async def cancel_job(request: Request, job_id: str) -> Response:
     """End a job unanswered, unless it has ended; where it stands afterwards."""
-    return _json(job_document(await _dataplane(request).cancel(job_id)))
+    return json_response(job_document(await _dataplane(request).cancel(job_id)))
 
 
 @router.get("/health/live", tags=["health"])
 async def live() -> Response:
     """200 while the process answers."""
-    return _json({"status": "live"})
+    return json_response({"status": "live"})
 
 
 @router.get("/health/ready", tags=["health"], responses=openapi.READY)
@@ -73,9 +76,9 @@ async def ready(request: Request) -> Response:
     dataplane = _dataplane(request)
     fault = dataplane.fault()
     if fault is not None:
-        return _json({"status": "unavailable", "reason": fault}, 503)
+        return json_response({"status": "unavailable", "reason": fault}, 503)
     is_ready = dataplane.ready()
-    return _json({"status": "ready" if is_ready else "loading"}, 200 if is_ready else 503)
+    return json_response({"status": "ready" if is_ready else "loading"}, 200 if is_ready else 503)
 
 
 @router.get("/metrics", tags=["health"])
@@ -87,14 +90,14 @@ async def metrics(request: Request) -> Response:
 
 async def solve(request: Request) -> Response:
     """Answer with fields; with a job when the client prefers one, or has waited long enough."""
-    dataplane, headers = _dataplane(request), _headers(request)
+    dataplane, headers = _dataplane(request), headers_of(request)
     terms = read_terms(headers, time.time())
     preferences = read_preferences(headers.get("prefer"))
     if not terms.idempotency_key:
         # Whoever repeats a key may ask for a job that was taken long ago.
         dataplane.check_pressure()
-    media_type = _media_type(headers)
-    body = await _read_body(request, headers, dataplane.limits.max_body_bytes)
+    media_type = media_type_of(headers)
+    body = await read_body(request, headers, dataplane.limits.max_body_bytes)
     solve_request = codec.decode_solve(request.path_params["model"], media_type, body, terms)
     if preferences.respond_async and preferences.wait_s is None:
         answer: Solution | JobView = await dataplane.submit_solve(solve_request)
@@ -108,41 +111,21 @@ async def solve(request: Request) -> Response:
     return response
 
 
+async def solve_stream(request: Request) -> Response:
+    """Answer with frames as they are computed; with a problem where the request is refused."""
+    dataplane, headers = _dataplane(request), headers_of(request)
+    terms = read_terms(headers, time.time())
+    dataplane.check_pressure()
+    media_type = media_type_of(headers)
+    body = await read_body(request, headers, dataplane.limits.max_body_bytes)
+    solve_request = codec.decode_solve(request.path_params["model"], media_type, body, terms)
+    renderer = choose_renderer(headers.get("accept"), media_type)
+    return PartsResponse(request, await dataplane.stream(solve_request), renderer)
+
+
 def _dataplane(request: Request) -> DataPlane:
     dataplane: DataPlane = request.app.state.dataplane
     return dataplane
-
-
-def _headers(request: Request) -> dict[str, str]:
-    """The headers by lower-case name; one that comes several times, joined by commas."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in request.scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
-
-
-async def _read_body(request: Request, headers: Mapping[str, str], max_bytes: int) -> bytes:
-    if headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedMediaType("send the body uncompressed", field="Content-Encoding")
-    too_large = BodyTooLarge(f"the body may have {max_bytes} bytes")
-    length = headers.get("content-length", "0")
-    if length.isdigit() and int(length) > max_bytes:
-        raise too_large
-    chunks, num_bytes = [], 0
-    try:
-        async for chunk in request.stream():
-            num_bytes += len(chunk)
-            if num_bytes > max_bytes:
-                raise too_large
-            chunks.append(chunk)
-    except ClientDisconnect as error:
-        raise Cancelled("the client went away") from error
-    return b"".join(chunks)
-
-
-def _media_type(headers: Mapping[str, str]) -> str:
-    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _wait_s(text: str) -> float:
@@ -157,8 +140,8 @@ def _wait_s(text: str) -> float:
 
 def _answer(answer: Solution | JobView, media_type: str) -> Response:
     if isinstance(answer, Solution):
-        return _encoded(codec.encode_solution(answer, media_type))
-    response = _json(job_document(answer), 202)
+        return encoded_response(codec.encode_solution(answer, media_type))
+    response = json_response(job_document(answer), 202)
     response.headers["Location"] = f"/v1/jobs/{answer.id}"
     return response
 
@@ -170,11 +153,3 @@ def _tell_applied(
     applied = preferences.applied(became_job=response.status_code == 202, max_wait_s=limit_s)
     if applied:
         response.headers["Preference-Applied"] = applied
-
-
-def _encoded(encoded: codec.Encoded) -> Response:
-    return Response(encoded.body, media_type=encoded.media_type)
-
-
-def _json(document: dict[str, Any], status: int = 200) -> Response:
-    return Response(codec.encode_json(document), status, media_type=codec.JSON)

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, NamedTuple
 
 import grpc
@@ -26,7 +26,7 @@ from certisolve_server.dataplane import DataPlane
 from certisolve_server.errors import InternalError, InvalidOption, ServingError
 from certisolve_server.jobs import Terms
 
-from .messages import to_job, to_model_info, to_problem, to_reply, to_request
+from .messages import to_job, to_model_info, to_part, to_problem, to_reply, to_request
 from .status import STATUS
 from .terms import read_terms
 
@@ -67,6 +67,17 @@ class SolverServicer(solve_pb2_grpc.SolverServiceServicer):
                 self._dataplane.check_pressure()
             solve = to_request(request, terms, self._dataplane.limits.max_body_bytes)
             return to_reply(await self._dataplane.solve(solve))
+
+    async def SolveStream(
+        self, request: solve_pb2.SolveRequest, context: Context
+    ) -> AsyncIterator[solve_pb2.SolveStreamReply]:
+        async with problems(context):
+            self._dataplane.check_pressure()
+            terms = _terms(context, context.time_remaining())
+            solve = to_request(request, terms, self._dataplane.limits.max_body_bytes)
+            async with aclosing(await self._dataplane.stream(solve)) as parts:
+                async for part in parts:
+                    yield to_part(part)
 
 
 class JobServicer(job_pb2_grpc.JobServiceServicer):
