@@ -23,11 +23,9 @@ from certisolve.manifest import (
 )
 from certisolve_server.engines.base import AbstractEngine
 from certisolve_server.engines.device import open_device
-from certisolve_server.engines.families.feedback_ode import FeedbackOdeEngine
-from certisolve_server.engines.families.iterative_solver import IterativeSolverEngine
-from certisolve_server.engines.families.map import MapEngine
-from certisolve_server.engines.families.rollout import RolloutEngine
+from certisolve_server.engines.families import engine_around
 from certisolve_server.engines.program import AbstractProgram, Programs
+from certisolve_server.engines.stepping import SteppingEngine
 from certisolve_server.jobs import Artifact
 from helpers import Pointwise, field_manifest, parameter, write_artifact
 
@@ -60,22 +58,15 @@ def engine_of(
     *,
     operator: Function | None = None,
     checks: Function | None = None,
-) -> AbstractEngine:
+) -> AbstractEngine | SteppingEngine:
     """The engine of a manifest's family around functions, on the CPU."""
-    families = {
-        "map": MapEngine,
-        "rollout": RolloutEngine,
-        "memory-rollout": RolloutEngine,
-        "feedback-ode": FeedbackOdeEngine,
-        "iterative-solver": IterativeSolverEngine,
-    }
     programs = Programs(
         network if isinstance(network, AbstractProgram) else Direct(network),
         Direct(operator) if operator else None,
         Direct(checks) if checks else None,
     )
     artifact = Artifact(manifest, "digest", "/nowhere")
-    return families[manifest.family](artifact, open_device("cpu"), programs)
+    return engine_around(artifact, open_device("cpu"), programs)
 
 
 def spec(name: str, axes: Sequence[str], dtype: str = "F32") -> TensorSpec:

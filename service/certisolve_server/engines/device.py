@@ -3,6 +3,7 @@
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,10 @@ from torch import Tensor
 
 #: Waits for a batch to leave the device; the arrays are the caller's.
 Fetch = Callable[[], list[NDArray[Any]]]
+#: Waits for rows to leave the device: of each, one array per output, to be copied from at once.
+FetchRows = Callable[[], list[list[NDArray[Any]]]]
+#: Waits for the device: which rows are finite; None where all are.
+FiniteRows = Callable[[], NDArray[np.bool_] | None]
 
 
 class AbstractDevice(ABC):
@@ -62,6 +67,14 @@ class AbstractDevice(ABC):
         """Start bringing outputs to the host."""
 
     @abstractmethod
+    def fetch_rows(self, outputs: Sequence[Tensor], rows: Sequence[int]) -> FetchRows:
+        """Start bringing some rows of outputs to the host, in this order."""
+
+    @abstractmethod
+    def finite_rows(self, outputs: Sequence[Tensor]) -> FiniteRows:
+        """Start looking which rows hold nothing but finite elements in every output."""
+
+    @abstractmethod
     def scope(self) -> contextlib.AbstractContextManager[None]:
         """Inside it, everything launched runs on this device, in order, without gradients."""
 
@@ -92,6 +105,13 @@ class CpuDevice(AbstractDevice):
     def fetch(self, outputs: Sequence[Tensor]) -> Fetch:
         arrays = [output.numpy() for output in outputs]
         return lambda: arrays
+
+    def fetch_rows(self, outputs: Sequence[Tensor], rows: Sequence[int]) -> FetchRows:
+        arrays = [output.numpy() for output in outputs]
+        return lambda: [[array[row] for array in arrays] for row in rows]
+
+    def finite_rows(self, outputs: Sequence[Tensor]) -> FiniteRows:
+        return partial(_finite_rows, [output.numpy() for output in outputs])
 
     def scope(self) -> contextlib.AbstractContextManager[None]:
         return torch.inference_mode()
@@ -135,6 +155,21 @@ class CudaDevice(AbstractDevice):
 
         return wait
 
+    def fetch_rows(self, outputs: Sequence[Tensor], rows: Sequence[int]) -> FetchRows:
+        index = torch.tensor(rows, pin_memory=True).to(self.torch_device, non_blocking=True)
+        fetch = self.fetch([output.index_select(0, index) for output in outputs])
+        return lambda: [list(row) for row in zip(*fetch(), strict=True)]
+
+    def finite_rows(self, outputs: Sequence[Tensor]) -> FiniteRows:
+        flags = [torch.isfinite(output).flatten(1).all(dim=1) for output in outputs]
+        fetch = self.fetch([torch.stack(flags).all(dim=0)])
+
+        def wait() -> NDArray[np.bool_] | None:
+            [finite] = fetch()
+            return None if finite.all() else finite
+
+        return wait
+
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
         with torch.inference_mode(), torch.cuda.stream(self._stream):
@@ -148,6 +183,14 @@ class CudaDevice(AbstractDevice):
         _stack_into(buffer, rows)
         buffer[len(rows) :] = rows[-1]
         return pinned.to(self.torch_device, non_blocking=True)
+
+
+def _finite_rows(arrays: Sequence[NDArray[Any]]) -> NDArray[np.bool_] | None:
+    if all(np.isfinite(array).all() for array in arrays):
+        return None
+    rows = [np.isfinite(array).all(axis=tuple(range(1, array.ndim))) for array in arrays]
+    finite: NDArray[np.bool_] = np.logical_and.reduce(rows)
+    return finite
 
 
 def _stacked(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:

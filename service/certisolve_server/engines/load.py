@@ -15,6 +15,7 @@ from .base import AbstractEngine
 from .device import AbstractDevice
 from .families import open_engine
 from .program import ProgramError
+from .stepping import SteppingEngine
 
 #: A larger batch is refused when its requests take this much longer than in the best one: below,
 #: what it saves outside the program outweighs what it costs, and timings are no more certain.
@@ -29,6 +30,7 @@ _REPEATS = 3
 _MEASURE_S = 0.25
 
 Shapes = tuple[tuple[int, ...], ...]
+Engine = AbstractEngine | SteppingEngine
 
 
 class Pace(NamedTuple):
@@ -50,7 +52,7 @@ class Pace(NamedTuple):
 class LoadedEngine(NamedTuple):
     """An engine, and its measured pace by input shapes."""
 
-    engine: AbstractEngine
+    engine: Engine
     paces: dict[Shapes, Pace]
 
     def pace(self, shapes: Shapes) -> Pace:
@@ -86,7 +88,7 @@ def load_engine(artifact: Artifact, device: AbstractDevice) -> LoadedEngine:
     return LoadedEngine(engine, paces)
 
 
-def _check_golden(engine: AbstractEngine, case: GoldenCase) -> None:
+def _check_golden(engine: Engine, case: GoldenCase) -> None:
     manifest = engine.artifact.manifest
     step = _launch(engine, case, _rows(engine, case))
     if len(step) != len(manifest.outputs):
@@ -106,7 +108,7 @@ def _check_golden(engine: AbstractEngine, case: GoldenCase) -> None:
 
 
 def _launch(
-    engine: AbstractEngine, case: GoldenCase, columns: list[list[NDArray[Any]]]
+    engine: Engine, case: GoldenCase, columns: list[list[NDArray[Any]]]
 ) -> list[NDArray[Any]]:
     work = [_work(engine, case)] * len(columns[0])
     try:
@@ -117,7 +119,7 @@ def _launch(
         raise ProgramError(f"{_where(engine, case)}: the program failed: {error}") from error
 
 
-def _rows(engine: AbstractEngine, case: GoldenCase) -> list[list[NDArray[Any]]]:
+def _rows(engine: Engine, case: GoldenCase) -> list[list[NDArray[Any]]]:
     manifest = engine.artifact.manifest
     passed = [spec.name for spec in manifest.parameters if spec.program_input]
     names = [*(spec.name for spec in manifest.inputs), *passed]
@@ -127,21 +129,21 @@ def _rows(engine: AbstractEngine, case: GoldenCase) -> list[list[NDArray[Any]]]:
     return [list(case.inputs[name]) for name in names]
 
 
-def _work(engine: AbstractEngine, case: GoldenCase) -> Work:
+def _work(engine: Engine, case: GoldenCase) -> Work:
     """As many steps as there are golden frames."""
     manifest = engine.artifact.manifest
     golden = case.outputs.get(manifest.outputs[0].name)
     if manifest.stepping is None or golden is None or golden.ndim < 2:
         return Work()
-    return Work(tuple(range(1, golden.shape[1] + 1)))
+    return Work(steps=tuple(range(1, golden.shape[1] + 1)))
 
 
-def _shapes(engine: AbstractEngine, columns: list[list[NDArray[Any]]]) -> Shapes:
+def _shapes(engine: Engine, columns: list[list[NDArray[Any]]]) -> Shapes:
     inputs = columns[: len(engine.artifact.manifest.inputs)]
     return tuple(column[0].shape for column in inputs)
 
 
-def _measure_pace(engine: AbstractEngine, columns: list[list[NDArray[Any]]], work: Work) -> Pace:
+def _measure_pace(engine: Engine, columns: list[list[NDArray[Any]]], work: Work) -> Pace:
     limit = engine.artifact.manifest.max_batch_size
     step_s: dict[int, float] = {}
     size, give_up_at = 1, time.perf_counter() + _MEASURE_S
@@ -154,9 +156,7 @@ def _measure_pace(engine: AbstractEngine, columns: list[list[NDArray[Any]]], wor
     return Pace(max(*worthwhile, min(_ALWAYS_ALLOWED, limit)), step_s)
 
 
-def _measure_step(
-    engine: AbstractEngine, columns: list[list[NDArray[Any]]], work: list[Work]
-) -> float:
+def _measure_step(engine: Engine, columns: list[list[NDArray[Any]]], work: list[Work]) -> float:
     times = []
     for _ in range(1 + _REPEATS):
         started_at = time.perf_counter()
@@ -171,6 +171,6 @@ def _rel_l2(actual: NDArray[Any], expected: NDArray[Any], yardstick: NDArray[Any
     return float(difference / scale) if scale else float(difference)
 
 
-def _where(engine: AbstractEngine, case: GoldenCase) -> str:
+def _where(engine: Engine, case: GoldenCase) -> str:
     manifest = engine.artifact.manifest
     return f"{manifest.name}/{manifest.version}, golden case {case.name}"

@@ -24,7 +24,7 @@ def measured(length, dtype=np.float64):
 
 def launch(measurements, steps, manifest=None, field=pendulum):
     engine = engine_of(manifest or pendulum_manifest(), field)
-    return engine.launch([measurements], [Work(each) for each in steps]).wait()
+    return engine.launch([measurements], [Work(steps=each) for each in steps]).wait()
 
 
 @given(st.integers(1, 9), st.integers(1, 12), st.integers(1, 3))
@@ -84,7 +84,7 @@ def test_a_request_that_diverges_leaves_its_batch_mates_alone():
 def test_measurements_and_layers_take_as_many_passes_as_there_are_diagonals():
     program = Direct(pendulum)
     engine = engine_of(pendulum_manifest(), program)
-    engine.launch([[measured(9)]], [Work((1, 5))]).wait()
+    engine.launch([[measured(9)]], [Work(steps=(1, 5))]).wait()
     open_loop, diagonals = 5 - 1, 9 + 5 - 1
     assert program.calls == open_loop + diagonals
 

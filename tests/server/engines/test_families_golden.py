@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from certisolve.manifest import Program, Stepping
+from certisolve.manifest import Program
 from certisolve_server.artifacts import read_artifact
 from certisolve_server.engines import LoadedEngine, ProgramError, load_engine, open_device
 from certisolve_server.jobs import Work
@@ -87,13 +87,6 @@ def test_outputs_of_another_type_than_declared_are_refused(tmp_path):
         load(write_artifact(tmp_path, double, field_manifest("double")))
 
 
-def test_a_family_that_is_not_served_is_refused_by_name(tmp_path):
-    manifest = field_manifest("later", family="ode", stepping=Stepping(dt=1.0, max_steps=1))
-    directory = write_artifact(tmp_path, Pointwise(lambda u: u), manifest)
-    with pytest.raises(ProgramError, match="family 'ode' is not served yet"):
-        load(directory)
-
-
 def test_a_check_that_fails_or_tells_another_number_of_things_is_refused(family_models, tmp_path):
     manifest = replace(MANIFESTS["rollout"], checks=replace(DRIFT_CHECKS, names=("residual",)))
     directory = copied(family_models, tmp_path, manifest)
@@ -115,7 +108,9 @@ def test_every_program_of_an_artifact_is_examined_before_it_is_read(family_model
 def test_the_network_of_a_rollout_may_be_an_onnx_graph(tmp_path):
     engine = load(_recall_as_onnx(tmp_path)).engine
     history = np.random.default_rng(0).uniform(size=(3, 5, SIZE)).astype(np.float32)
-    step = engine.launch([list(history)], [Work((1, 3)), Work((2,)), Work((3,))]).wait()
+    step = engine.launch(
+        [list(history)], [Work(steps=(1, 3)), Work(steps=(2,)), Work(steps=(3,))]
+    ).wait()
     expected = three_recalls(torch.from_numpy(history))
     for row, frames in enumerate(([0, 2], [1], [2])):
         for actual, output in zip(step.row(row), expected, strict=True):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certisolve.manifest import Axis, Postprocess, Stepping
+from certisolve_server.engines.stepping import finish
 from certisolve_server.jobs import Work
 from family_models import (
     DRIFT_CHECKS,
@@ -50,10 +51,20 @@ def stepped(row, num_steps, rate=None):
 
 
 def answers(engine, sent, steps, **asked):
-    """Per request the outputs, with what was found."""
-    step = engine.launch(sent, [Work(each, **asked) for each in steps]).wait()
-    found = [{name: v[row] for name, v in step.findings.items()} for row in range(step.batch_size)]
-    return [(step.row(row), found[row], step.finite[row]) for row in range(step.batch_size)]
+    """Per request the outputs, with what was found, and whether it is all that was asked for."""
+    ended = finish(engine, jobs(engine, sent, steps, **asked))
+    for each in ended:
+        if each.error:
+            raise each.error
+    return [(each.outputs, each.findings, each.ending is None) for each in ended]
+
+
+def jobs(engine, sent, steps, **asked):
+    """Requests of one lane."""
+    rows = zip(*sent, strict=True)
+    return [
+        engine.job(row, Work(steps=each, **asked)) for row, each in zip(rows, steps, strict=True)
+    ]
 
 
 def test_frames_are_those_of_the_program_run_step_by_step():
@@ -89,9 +100,8 @@ def test_the_program_runs_as_often_as_the_furthest_request_needs():
 
 def test_only_frames_that_are_wanted_are_held():
     engine = engine_of(drift_manifest(), drift)
-    work = [Work((1, 9)), Work((400,)), Work((2,))]
-    launched = engine.launch(columns([0, 1, 2]), work).wait()
-    assert [output.shape for output in launched.outputs] == [(4, SIZE)] * 2
+    some = answers(engine, columns([0, 1, 2]), [(1, 9), (400,), (2,)])
+    assert [len(output) for outputs, _, _ in some for output in outputs] == [2, 2, 1, 1, 1, 1]
 
 
 def test_an_input_that_is_no_output_stays_and_parameters_reach_every_step():
@@ -102,21 +112,18 @@ def test_an_input_that_is_no_output_stays_and_parameters_reach_every_step():
 
 
 def test_padding_adds_no_answers():
-    engine = engine_of(drift_manifest(), drift)
-    engine.device.padded = lambda batch_size: 4
-    engine.device.stage = _padded(engine.device.stage)
-    step = engine.launch(columns([0, 1, 2]), [Work((1,)), Work((2, 3)), Work((4, 5))]).wait()
-    assert (step.batch_size, step.padded_size) == (3, 4)
-    assert [len(output) for output in step.outputs] == [5, 5]
-    assert list(step.findings["nfe"]) == [1, 3, 5]
-    np.testing.assert_array_equal(step.row(2)[1], stepped(2, 5)[3:])
+    sizes = set()
 
+    def counted(w, f, rate):
+        sizes.add(len(w))
+        return drift(w, f, rate)
 
-def _padded(stage):
-    def padded(sent, batch_size):
-        return stage([[*rows, *rows[-1:] * (batch_size - len(rows))] for rows in sent], batch_size)
-
-    return padded
+    engine = engine_of(drift_manifest(), counted)
+    engine.device.padded = lambda batch_size: 1 << (batch_size - 1).bit_length()
+    first, second, third = answers(engine, columns([0, 1, 2]), [(1,), (2, 3), (4, 5)])
+    assert sizes == {4, 2, 1}
+    for row, ((_, w), _, _), steps in [(0, first, [1]), (1, second, [2, 3]), (2, third, [4, 5])]:
+        np.testing.assert_array_equal(w, stepped(row, 5)[[step - 1 for step in steps]])
 
 
 # --- Divergence -----------------------------------------------------------------------------------
@@ -270,7 +277,6 @@ def test_checks_look_at_the_frames_of_each_request():
 def test_checks_that_nobody_wants_are_not_run():
     checks = Direct(drift_checks)
     engine = engine_of(drift_manifest(checks=DRIFT_CHECKS), drift, checks=checks)
-    engine._checks = checks
     [(_, found, _)] = answers(engine, columns([0]), [(1,)], checks=False)
     assert (checks.calls, set(found)) == (0, {"nfe"})
 
@@ -291,7 +297,7 @@ def test_a_check_that_returns_one_number_for_all_is_an_error():
     engine = engine_of(
         drift_manifest(checks=DRIFT_CHECKS), drift, checks=lambda w, *_: (w.mean(), w.mean())
     )
-    with pytest.raises(Exception, match="a check of 2 rows"):
+    with pytest.raises(Exception, match="a check of 1 rows"):
         answers(engine, columns([0, 1]), [(1,), (1,)])
 
 

@@ -1,36 +1,52 @@
 """`rollout` and `memory-rollout`: a pass per step, its frame fed back."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from certisolve_server.engines.base import AbstractEngine, Answer
+from certisolve import wire
+from certisolve.manifest import TensorSpec
 from certisolve_server.engines.device import AbstractDevice
-from certisolve_server.engines.program import Programs
-from certisolve_server.jobs import Artifact, Work
+from certisolve_server.engines.program import AbstractProgram
+from certisolve_server.engines.stepping.fixed_course import FixedCourse
+from certisolve_server.engines.stepping.fixed_stepper import AbstractFixedStepper
+from certisolve_server.engines.stepping.stepper import Rows, Stepped
+from certisolve_server.jobs import Artifact, Lane, SolveJob, Work
 
-from .network import Network, Returned
-from .wanted_frames import WantedFrames
+from .network import Network
 
 
-class RolloutEngine(AbstractEngine):
-    """Steps a batch as far as the furthest request wants; every other has its frames on the way.
+class RolloutStepper(AbstractFixedStepper):
+    """One pass of the program per step.
 
-    A history goes through the program frame by frame, which fills the states; what is predicted
-    for frames that are known is dropped.
+    Rows are the `inputs` as the program takes them next, the `states`, the `parameters`, and
+    histories longer than a frame. These go through the program frame by frame, which fills the
+    states; what is predicted for frames that are known is dropped. A move is the number of passes
+    that a row has made.
     """
 
-    def __init__(self, artifact: Artifact, device: AbstractDevice, programs: Programs) -> None:
-        super().__init__(artifact, device, programs.checks)
+    def __init__(
+        self, artifact: Artifact, device: AbstractDevice, program: AbstractProgram
+    ) -> None:
+        super().__init__(device)
         manifest = artifact.manifest
-        self._network = Network(manifest, programs.network)
-        names = [spec.name for spec in manifest.inputs]
-        self._num_inputs = len(names)
-        self._carried = {
-            names.index(spec.name): index
-            for index, spec in enumerate(manifest.outputs)
-            if spec.name in names
+        assert manifest.stepping is not None
+        self._manifest, self._stepping = manifest, manifest.stepping
+        self._network = Network(manifest, program)
+        outputs = [spec.name for spec in manifest.outputs]
+        self._inputs = [f"input.{spec.name}" for spec in manifest.inputs]
+        self._states = [f"state.{spec.name}" for spec in manifest.stepping.states]
+        self._parameters = [
+            f"parameter.{spec.name}" for spec in manifest.parameters if spec.program_input
+        ]
+        #: Rows of inputs that outputs feed, and which of them.
+        self._fed = {
+            f"input.{spec.name}": outputs.index(spec.name)
+            for spec in manifest.inputs
+            if spec.name in outputs
         }
         self._histories = [
             index
@@ -38,72 +54,101 @@ class RolloutEngine(AbstractEngine):
             if manifest.frame_axes(spec) != spec.axes
         ]
 
-    def solve(self, inputs: Sequence[Tensor], work: Sequence[Work]) -> Answer:
-        fields, rest = list(inputs[: self._num_inputs]), inputs[self._num_inputs :]
-        wanted = WantedFrames([each.steps for each in work], fields[0].device)
-        frame, returned = self._after_history(fields, rest)
-        findings: list[Mapping[str, Tensor]] = []
-        for step in range(1, max(each.steps[-1] for each in work) + 1):
-            if step > 1:
-                frame = self._next_frame(frame, returned)
-                returned = self._network(frame, returned.states, rest)
-            findings.append(returned.findings)
-            wanted.take(step, returned.outputs)
-        last = torch.tensor([each.steps[-1] for each in work], device=fields[0].device)
-        found = _worst(findings, last) | _evaluations(fields, last, self)
-        return Answer(wanted.outputs, found, wanted.num_frames)
+    def init(
+        self, inputs: Sequence[Tensor], states: Sequence[Tensor], work: Sequence[Work]
+    ) -> Rows:
+        del work
+        fields, parameters = inputs[: len(self._inputs)], inputs[len(self._inputs) :]
+        rows = dict(zip(self._inputs, fields, strict=True))
+        for index in self._histories:
+            name, history = self._inputs[index], fields[index]
+            rows[name] = history[:, 0]
+            if history.shape[1] > 1:
+                rows[f"history.{name}"] = history
+        rows |= zip(self._states, states or self._zeros(fields), strict=True)
+        return rows | dict(zip(self._parameters, parameters, strict=True))
 
-    @property
-    def histories(self) -> Sequence[int]:
-        """Which inputs hold several frames."""
-        return self._histories
+    def step(self, rows: Rows, moves: Sequence[int]) -> Stepped:
+        returned = self._network(
+            [rows[name] for name in self._inputs],
+            [rows[name] for name in self._states],
+            [rows[name] for name in self._parameters],
+        )
+        after = dict(rows)
+        after |= zip(self._states, returned.states, strict=True)
+        for name, output in self._fed.items():
+            after[name] = returned.outputs[output]
+        for index in self._histories:
+            name = self._inputs[index]
+            if f"history.{name}" in rows:
+                after[name] = _known(after[name], rows[f"history.{name}"], moves)
+        return Stepped(after, returned.outputs, returned.findings)
 
-    def _after_history(
-        self, fields: list[Tensor], rest: Sequence[Tensor]
-    ) -> tuple[list[Tensor], Returned]:
-        """The last known frame, and what the program makes of it."""
-        length = max((fields[index].shape[1] for index in self._histories), default=1)
-        states: Sequence[Tensor] = self._initial_states(fields)
-        for position in range(length):
-            frame = [
-                field[:, position] if index in self._histories else field
-                for index, field in enumerate(fields)
-            ]
-            returned = self._network(frame, states, rest)
-            states = returned.states
-        return frame, returned
+    def course(self, job: SolveJob) -> FixedCourse:
+        return FixedCourse(
+            job,
+            dt=self._stepping.dt,
+            warm_up=self._num_known([array.shape for array in job.inputs]) - 1,
+            findings=lambda passes: {"nfe": float(passes)},
+        )
 
-    def _next_frame(self, frame: list[Tensor], returned: Returned) -> list[Tensor]:
-        return [
-            returned.outputs[self._carried[index]] if index in self._carried else field
-            for index, field in enumerate(frame)
+    def kept(self, rows: Rows, row: int, course: FixedCourse) -> Sequence[Tensor]:
+        del course
+        return [rows[name][row] for name in self._states]
+
+    def state_bytes(self, lane: Lane) -> int:
+        """Every tensor once, and those that a step replaces a second time."""
+        sizes = self._sizes(lane.shapes)
+        frames = [
+            _num_bytes(spec, self._manifest.frame_axes(spec), sizes)
+            for spec in self._manifest.inputs
         ]
+        states = [_num_bytes(spec, spec.axes, sizes) for spec in self._stepping.states]
+        outputs = [_num_bytes(spec, spec.axes, sizes) for spec in self._manifest.outputs]
+        known = self._num_known(lane.shapes)
+        histories = sum(known * frames[index] for index in self._histories) if known > 1 else 0
+        return sum(frames) + histories + 2 * sum(states) + 2 * sum(outputs)
 
-    def _initial_states(self, fields: Sequence[Tensor]) -> list[Tensor]:
-        manifest = self.artifact.manifest
-        assert manifest.stepping is not None
-        sizes = {name: axis.size for name, axis in manifest.axes.items() if axis.size is not None}
-        for spec, field in zip(manifest.inputs, fields, strict=True):
-            sizes |= dict(zip(spec.axes, field.shape[1:], strict=True))
+    def _num_known(self, shapes: Sequence[Sequence[int]]) -> int:
+        """Frames of a history.
+
+        Raises:
+            ValueError: histories are of different lengths.
+        """
+        lengths = {shapes[index][0] for index in self._histories} or {1}
+        if len(lengths) > 1:
+            raise ValueError(f"histories of {sorted(lengths)} frames")
+        return lengths.pop()
+
+    def _zeros(self, fields: Sequence[Tensor]) -> list[Tensor]:
+        sizes = self._sizes([field.shape[1:] for field in fields])
         return [
             fields[0].new_zeros(len(fields[0]), *(sizes[axis] for axis in spec.axes))
-            for spec in manifest.stepping.states
+            for spec in self._stepping.states
         ]
 
-
-def _worst(findings: Sequence[Mapping[str, Tensor]], last: Tensor) -> dict[str, Tensor]:
-    """Of each finding the largest up to the last step of a row: later ones are not its own."""
-    return {
-        name: torch.stack([each[name] for each in findings], dim=1)
-        .cummax(dim=1)
-        .values.gather(1, last.unsqueeze(1) - 1)
-        .squeeze(1)
-        for name in (findings[0] if findings else ())
-    }
+    def _sizes(self, shapes: Sequence[Sequence[int]]) -> dict[str, int]:
+        """Of every axis, by name."""
+        axes = self._manifest.axes.items()
+        sizes = {name: axis.size for name, axis in axes if axis.size is not None}
+        for spec, shape in zip(self._manifest.inputs, shapes, strict=False):
+            sizes |= zip(spec.axes, shape, strict=True)
+        return sizes
 
 
-def _evaluations(
-    fields: Sequence[Tensor], last: Tensor, engine: RolloutEngine
-) -> dict[str, Tensor]:
-    known = max((fields[index].shape[1] for index in engine.histories), default=1)
-    return {"nfe": (last + known - 1).double()}
+def _known(predicted: Tensor, history: Tensor, moves: Sequence[int]) -> Tensor:
+    """The next frames: predicted where the history is over, and of the history before."""
+    length = history.shape[1]
+    rows = [row for row, passes in enumerate(moves) if passes + 1 < length]
+    if not rows:
+        return predicted
+    positions = [moves[row] + 1 for row in rows]
+    if len(rows) == len(moves) and len(set(positions)) == 1:
+        return history[:, positions[0]]
+    index = torch.tensor([rows, positions], device=history.device)
+    return predicted.index_copy(0, index[0], history[index[0], index[1]])
+
+
+def _num_bytes(spec: TensorSpec, axes: Sequence[str], sizes: dict[str, int]) -> int:
+    itemsize = np.dtype(wire.DTYPES[spec.dtype]).itemsize
+    return itemsize * math.prod(sizes.get(axis, 1) for axis in axes)
