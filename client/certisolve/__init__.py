@@ -16,6 +16,7 @@ from ._errors import Cancelled as Cancelled
 from ._errors import CertisolveError as CertisolveError
 from ._errors import ConnectionFailed as ConnectionFailed
 from ._errors import DeadlineExceeded as DeadlineExceeded
+from ._errors import ForecastDiverged as ForecastDiverged
 from ._errors import IdempotencyConflict as IdempotencyConflict
 from ._errors import InternalServerError as InternalServerError
 from ._errors import InvalidReply as InvalidReply
@@ -26,6 +27,7 @@ from ._errors import Overloaded as Overloaded
 from ._errors import PayloadTooLarge as PayloadTooLarge
 from ._errors import RequestTimeout as RequestTimeout
 from ._errors import ServerError as ServerError
+from ._errors import SessionConflict as SessionConflict
 from ._errors import TransportError as TransportError
 from ._errors import Unavailable as Unavailable
 from ._errors import from_problem as from_problem
@@ -60,6 +62,7 @@ __all__ = [
     "ConnectionFailed",
     "DeadlineExceeded",
     "Diagnostics",
+    "ForecastDiverged",
     "HttpTransport",
     "IdempotencyConflict",
     "InternalServerError",
@@ -81,6 +84,7 @@ __all__ = [
     "RequestTimeout",
     "RetryPolicy",
     "ServerError",
+    "SessionConflict",
     "Solution",
     "Timings",
     "Transport",

@@ -113,6 +113,14 @@ class IdempotencyConflict(ServerError):
     """The idempotency key was used for another request; draw a new key for a new request."""
 
 
+class SessionConflict(ServerError):
+    """Another call changed the session meanwhile; observe from one place only."""
+
+
+class ForecastDiverged(ServerError):
+    """The forecast that a measurement would correct is not finite; open a new session."""
+
+
 class PayloadTooLarge(ServerError):
     """The request or the reply has more bytes than the limits allow."""
 
@@ -185,8 +193,12 @@ _BY_CODE: Mapping[str, type[ServerError]] = {
     "unknown_model": NotFound,
     "unknown_version": NotFound,
     "unknown_job": NotFound,
+    "unknown_session": NotFound,
     "not_found": NotFound,
     "idempotency_conflict": IdempotencyConflict,
+    "session_conflict": SessionConflict,
+    "forecast_diverged": ForecastDiverged,
+    "sessions_full": Overloaded,
     "body_too_large": PayloadTooLarge,
     "queue_full": Overloaded,
     "queue_unavailable": Unavailable,
