@@ -26,7 +26,7 @@ def to_request(message: solve_pb2.SolveRequest, terms: Terms, max_bytes: int) ->
     return SolveRequest(
         model=message.model,
         version=message.version or None,
-        inputs={name: _to_array(name, tensor) for name, tensor in message.inputs.items()},
+        inputs=to_arrays("inputs", message.inputs),
         parameters=dict(message.parameters),
         t=tuple(message.t) or None,
         tolerance=message.options.tolerance if message.options.HasField("tolerance") else None,
@@ -38,6 +38,21 @@ def to_request(message: solve_pb2.SolveRequest, terms: Terms, max_bytes: int) ->
         diagnostics=diagnostics,
         terms=terms,
     )
+
+
+def to_arrays(role: str, tensors: Mapping[str, tensor_pb2.Tensor]) -> dict[str, Array]:
+    """Arrays by name, views of the message.
+
+    Raises:
+        MalformedBody: one is not what it claims to be; its field begins with `role`.
+    """
+    arrays = {}
+    for name, tensor in tensors.items():
+        try:
+            arrays[name] = wire.from_bytes(name, tensor.dtype, tensor.shape, tensor.data)
+        except wire.WireError as error:
+            raise MalformedBody(error.problem, field=f"{role}.{name}") from error
+    return arrays
 
 
 def to_reply(solution: Solution) -> solve_pb2.SolveReply:
@@ -134,13 +149,6 @@ def _to_axes(axes: Mapping[str, tuple[str, ...]]) -> dict[str, solve_pb2.AxisNam
 def _to_model_ref(artifact: Artifact) -> model_pb2.ModelRef:
     manifest = artifact.manifest
     return model_pb2.ModelRef(name=manifest.name, version=manifest.version, digest=artifact.digest)
-
-
-def _to_array(name: str, tensor: tensor_pb2.Tensor) -> Array:
-    try:
-        return wire.from_bytes(name, tensor.dtype, tensor.shape, tensor.data)
-    except wire.WireError as error:
-        raise MalformedBody(error.problem, field=f"inputs.{name}") from error
 
 
 def _to_diagnostics(solution: Solution) -> solve_pb2.Diagnostics | None:

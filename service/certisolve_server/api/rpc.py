@@ -61,7 +61,7 @@ class SolverServicer(solve_pb2_grpc.SolverServiceServicer):
         self, request: solve_pb2.SolveRequest, context: Context
     ) -> solve_pb2.SolveReply:
         async with problems(context):
-            terms = _terms(context, context.time_remaining())
+            terms = terms_of(context, context.time_remaining())
             if not terms.idempotency_key:
                 # Whoever repeats a key may ask for a job that was taken long ago.
                 self._dataplane.check_pressure()
@@ -73,7 +73,7 @@ class SolverServicer(solve_pb2_grpc.SolverServiceServicer):
     ) -> AsyncIterator[solve_pb2.SolveStreamReply]:
         async with problems(context):
             self._dataplane.check_pressure()
-            terms = _terms(context, context.time_remaining())
+            terms = terms_of(context, context.time_remaining())
             solve = to_request(request, terms, self._dataplane.limits.max_body_bytes)
             async with aclosing(await self._dataplane.stream(solve)) as parts:
                 async for part in parts:
@@ -91,7 +91,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
     ) -> job_pb2.Job:
         async with problems(context):
             # The time limit of this call is for accepting the job, not for running it.
-            terms = _terms(context, None)
+            terms = terms_of(context, None)
             solve = to_request(request.request, terms, self._dataplane.limits.max_body_bytes)
             view = await self._dataplane.submit_solve(solve)
             return to_job(self._dataplane.with_solution(view))
@@ -221,7 +221,16 @@ def _to_status(error: ServingError) -> grpc.Status:
     return status
 
 
-def _terms(context: Context, remaining_s: float | None) -> Terms:
+def terms_of(context: Context, remaining_s: float | None) -> Terms:
+    """The terms in a call's metadata.
+
+    Args:
+        context: of the call.
+        remaining_s: seconds that the caller waits; None for as long as it takes.
+
+    Raises:
+        InvalidOption: an entry is malformed.
+    """
     now = time.time()
     deadline = None if remaining_s is None else now + remaining_s
     return read_terms(dict(context.invocation_metadata() or ()), now, deadline)
