@@ -8,10 +8,12 @@ CertisolveError
 ├── MissingDependency           an extra is not installed; also an ImportError
 └── ServerError                 the server answered with a problem
     ├── InvalidRequest          the request can never succeed as it is
-    ├── NotFound                no such model, version, job or path
+    ├── NotFound                no such model, version, job, session or path
     ├── IdempotencyConflict     the key was used for another request
+    ├── SessionConflict         another call changed the session meanwhile
+    ├── ForecastDiverged        what a measurement would correct is not finite
     ├── PayloadTooLarge         more bytes than the server takes
-    ├── Overloaded              the queue is full; later may do
+    ├── Overloaded              the queue is full, or sessions are; later may do
     ├── Unavailable             it, its model or its queue is out of reach; later may do
     ├── DeadlineExceeded        the server gave up at the caller's deadline
     ├── Cancelled               the job was cancelled

@@ -13,7 +13,9 @@ import uvicorn
 
 from .api.app import create_app
 from .api.rpc import MoreServices, create_server
+from .api.session_rpc import session_service
 from .dataplane import DataPlane
+from .sessionplane import SessionPlane
 from .settings import Settings
 
 _SHUTDOWN_GRACE_S = 5.0
@@ -34,7 +36,11 @@ class Addresses(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def open_doors(
-    settings: Settings, dataplane: DataPlane, more: Sequence[MoreServices] = ()
+    settings: Settings,
+    dataplane: DataPlane,
+    more: Sequence[MoreServices] = (),
+    *,
+    sessions: SessionPlane | None = None,
 ) -> AsyncIterator["Doors"]:
     """Listen on both ports; on leaving, finish what is under way, with a time limit.
 
@@ -42,16 +48,18 @@ async def open_doors(
         settings: host and ports.
         dataplane: what answers.
         more: gRPC services beside those of the data plane.
+        sessions: what answers for sessions; None for a server without.
 
     Raises:
         StartupError: a port is taken, or the address is refused.
     """
     _check_host(settings)
     with _listen(settings.host, settings.port) as http_socket:
-        rpc = create_server(dataplane, more)
+        with_sessions = () if sessions is None else (session_service(sessions),)
+        rpc = create_server(dataplane, (*with_sessions, *more))
         grpc_port = _bind_grpc(rpc, settings)
         await rpc.start()
-        http = _HttpServer(_uvicorn_config(dataplane))
+        http = _HttpServer(_uvicorn_config(dataplane, sessions))
         port = http_socket.getsockname()[1]
         addresses = Addresses(_url(settings.host, port), _authority(settings.host, grpc_port))
         try:
@@ -98,9 +106,9 @@ class _HttpServer(uvicorn.Server):
         yield
 
 
-def _uvicorn_config(dataplane: DataPlane) -> uvicorn.Config:
+def _uvicorn_config(dataplane: DataPlane, sessions: SessionPlane | None) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(dataplane),
+        create_app(dataplane, sessions),
         access_log=False,
         proxy_headers=False,
         log_config=None,

@@ -48,6 +48,10 @@ class Settings(BaseSettings):
         max_wait_s: longest a caller is kept waiting without a deadline of its own.
         result_ttl_s: how long the result of an asynchronous job is kept.
         max_result_bytes: most bytes of results kept for asynchronous jobs; beyond it, 429 for such.
+        session_ttl_s: how long a session is kept without a call, where its caller names no time.
+        max_session_bytes: most bytes of all sessions, of a fleet together; beyond it, 429.
+        max_noise_gain: by which a session's forecast may amplify noise of measurements, where its
+            caller names no limit.
         lease_s: silence after which a worker's jobs go to others; it speaks three times as often.
         max_deliveries: times a job may be running when its worker dies before it is put aside.
         drain_s: longest time a stopping worker is given to finish what is on its device.
@@ -78,6 +82,9 @@ class Settings(BaseSettings):
     max_wait_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
     result_ttl_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
     max_result_bytes: Annotated[int, Field(ge=1024)] = 1 << 30
+    session_ttl_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
+    max_session_bytes: Annotated[int, Field(ge=1024)] = 256 << 20
+    max_noise_gain: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1000.0
     lease_s: Annotated[float, Field(ge=0.1, le=3600)] = 15.0
     max_deliveries: Annotated[int, Field(ge=1, le=100)] = 5
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 25.0

@@ -11,8 +11,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from certisolve_server.dataplane import DataPlane
+from certisolve_server.sessionplane import SessionPlane
 
-from . import openapi, problems, rest
+from . import openapi, problems, rest, session_openapi, sessions
 
 _VERSION = version("certisolve-server")
 _SOLVE_PATH = "/v1/models/{model}/solve"
@@ -20,8 +21,8 @@ _SOLVE_STREAM_PATH = f"{_SOLVE_PATH}/stream"
 _SOLVE = re.compile(r"/v1/models/([^/]+)/solve")
 
 
-def create_app(dataplane: DataPlane) -> ASGIApp:
-    """The application that serves `dataplane`."""
+def create_app(dataplane: DataPlane, session_plane: SessionPlane | None = None) -> ASGIApp:
+    """The application that serves `dataplane`, and sessions where there are any."""
     app = FastAPI(
         title="certisolve",
         version=_VERSION,
@@ -34,6 +35,9 @@ def create_app(dataplane: DataPlane) -> ASGIApp:
     app.router.routes.append(Route(_SOLVE_PATH, rest.solve, methods=["POST"]))
     app.router.routes.append(Route(_SOLVE_STREAM_PATH, rest.solve_stream, methods=["POST"]))
     app.include_router(rest.router)
+    if session_plane is not None:
+        app.state.sessions = session_plane
+        app.include_router(sessions.router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return SolveDoorway(app)
 
@@ -69,7 +73,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schema["paths"][_SOLVE_PATH] = {"post": openapi.SOLVE}
         schema["paths"][_SOLVE_STREAM_PATH] = {"post": openapi.SOLVE_STREAM}
         definitions = schema.setdefault("components", {}).setdefault("schemas", {})
-        for model in openapi.SCHEMAS:
+        for model in (*openapi.SCHEMAS, *session_openapi.SCHEMAS):
             document = model.model_json_schema(ref_template="#/components/schemas/{model}")
             definitions.update(document.pop("$defs", {}))
             definitions[model.__name__] = document

@@ -11,12 +11,13 @@ from .terms import DEADLINE_HEADER, KEY_HEADER, PRIORITY_HEADER, TENANT_HEADER, 
 
 _Responses = dict[int | str, dict[str, Any]]
 
-_JSON = "application/json"
-_TENSORS: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+JSON_TYPE = "application/json"
+TENSORS: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _STRING = {"type": "string"}
 
 
-def _reference(name: str) -> dict[str, Any]:
+def reference(name: str) -> dict[str, Any]:
+    """Content that is what the schema of that name says."""
     return {"schema": {"$ref": f"#/components/schemas/{name}"}}
 
 
@@ -24,28 +25,29 @@ def _header(description: str, kind: str = "string") -> dict[str, Any]:
     return {"description": description, "schema": {"type": kind}}
 
 
-def _problem(description: str, *, retry: bool = False) -> dict[str, Any]:
+def problem(description: str, *, retry: bool = False) -> dict[str, Any]:
+    """A response with a problem document; `retry`: that says when to come again."""
     response: dict[str, Any] = {
         "description": description,
-        "content": {"application/problem+json": _reference("Problem")},
+        "content": {"application/problem+json": reference("Problem")},
     }
     if retry:
         response["headers"] = {"Retry-After": _header("Seconds, rounded up.", "integer")}
     return response
 
 
-_NO_JOB = _problem("No such job, or its result was forgotten")
-_OUT_OF_REACH = _problem("The queue is out of reach", retry=True)
-_INVALID = _problem("A parameter is malformed")
+_NO_JOB = problem("No such job, or its result was forgotten")
+_OUT_OF_REACH = problem("The queue is out of reach", retry=True)
+_INVALID = problem("A parameter is malformed")
 
 MODELS: _Responses = {200: {"model": schemas.ModelList}}
-MODEL: _Responses = {200: {"model": schemas.ModelInfo}, 404: _problem("No such model or version")}
+MODEL: _Responses = {200: {"model": schemas.ModelInfo}, 404: problem("No such model or version")}
 JOB: _Responses = {200: {"model": schemas.Job}, 404: _NO_JOB, 503: _OUT_OF_REACH}
 JOB_RESULT: _Responses = {
     200: {
         "description": "Where it stands; with its result when it succeeded",
         "model": schemas.JobReply,
-        "content": {wire.SAFETENSORS: _TENSORS},
+        "content": {wire.SAFETENSORS: TENSORS},
     },
     404: _NO_JOB,
     422: _INVALID,
@@ -118,7 +120,7 @@ SOLVE: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            _JSON: {
+            JSON_TYPE: {
                 "schema": {
                     "allOf": [
                         {"$ref": "#/components/schemas/SolveBody"},
@@ -127,14 +129,14 @@ SOLVE: dict[str, Any] = {
                 },
                 "example": schemas.solve_example(),
             },
-            wire.SAFETENSORS: _TENSORS,
+            wire.SAFETENSORS: TENSORS,
         },
     },
     "responses": {
         "200": {
             "description": "Fields",
             "headers": {"Preference-Applied": _header("What of `Prefer` was followed.")},
-            "content": {_JSON: _reference("SolveReply"), wire.SAFETENSORS: _TENSORS},
+            "content": {JSON_TYPE: reference("SolveReply"), wire.SAFETENSORS: TENSORS},
         },
         "202": {
             "description": "A job: it was preferred, or the wait was over before the solve was",
@@ -142,16 +144,16 @@ SOLVE: dict[str, Any] = {
                 "Location": _header("Of the job."),
                 "Preference-Applied": _header("What of `Prefer` was followed."),
             },
-            "content": {_JSON: _reference("Job")},
+            "content": {JSON_TYPE: reference("Job")},
         },
-        "404": _problem("No such model or version"),
-        "409": _problem("The idempotency key was used for another request, or its job cancelled"),
-        "422": _problem("What is wrong with the request, and how to mend it"),
-        "429": _problem("Too much is waiting", retry=True),
-        "503": _problem("The model is not loaded, or the queue is out of reach", retry=True),
-        "504": _problem("The deadline passed; the detail says where the time went"),
-        "4XX": _problem("What is wrong and how to mend it"),
-        "5XX": _problem("What went wrong"),
+        "404": problem("No such model or version"),
+        "409": problem("The idempotency key was used for another request, or its job cancelled"),
+        "422": problem("What is wrong with the request, and how to mend it"),
+        "429": problem("Too much is waiting", retry=True),
+        "503": problem("The model is not loaded, or the queue is out of reach", retry=True),
+        "504": problem("The deadline passed; the detail says where the time went"),
+        "4XX": problem("What is wrong and how to mend it"),
+        "5XX": problem("What went wrong"),
     },
 }
 
@@ -171,7 +173,7 @@ SOLVE_STREAM: dict[str, Any] = {
         **{code: each for code, each in SOLVE["responses"].items() if code not in ("202", "409")},
         "200": {
             "description": "Accepted; parts as they come",
-            "content": {EVENT_STREAM: {"schema": _STRING}, SAFETENSORS_SEQ: _TENSORS},
+            "content": {EVENT_STREAM: {"schema": _STRING}, SAFETENSORS_SEQ: TENSORS},
         },
     },
 }

@@ -8,6 +8,7 @@ from certisolve_server.broker import MemoryBroker
 from certisolve_server.catalog import Catalog, WorkerRef
 from certisolve_server.dataplane import DataPlane
 from certisolve_server.doors import Addresses, StartupError, open_doors
+from certisolve_server.sessions import MemorySessionStore
 from certisolve_server.settings import Settings
 from certisolve_server.telemetry import Metrics
 from certisolve_server.worker import Worker
@@ -19,6 +20,7 @@ from .startup import (
     on_stop_signal,
     open_tracing,
     process_name,
+    sessions_of,
     tune_garbage_collector,
 )
 
@@ -56,6 +58,8 @@ async def serve(
     metrics, tracing = Metrics(), open_tracing(settings, "certisolve", "serve")
     broker = MemoryBroker(bounds_of(settings), on_expired=metrics.deadline_missed)
     dataplane = DataPlane(catalog, broker, limits_of(settings), metrics, tracing=tracing)
+    store = MemorySessionStore(settings.max_session_bytes)
+    sessions = sessions_of(settings, catalog, broker, store, metrics, tracing)
     worker = Worker(
         [broker],
         device,
@@ -64,7 +68,8 @@ async def serve(
         metrics=metrics,
         tracing=tracing,
     )
-    async with broker, open_doors(settings, dataplane) as doors, asyncio.TaskGroup() as tasks:
+    opened = open_doors(settings, dataplane, sessions=sessions)
+    async with broker, opened as doors, asyncio.TaskGroup() as tasks:
         on_stop_signal(doors.stop)
         serving = tasks.create_task(doors.serve())
         working = tasks.create_task(worker.run())

@@ -22,8 +22,10 @@ from .startup import (
     limits_of,
     on_stop_signal,
     open_broker,
+    open_session_store,
     open_tracing,
     process_name,
+    sessions_of,
     tune_garbage_collector,
 )
 
@@ -56,7 +58,9 @@ async def serve(settings: Settings, *, on_ready: Callable[[Addresses], None]) ->
         tracing=tracing,
         needs_every_model=False,
     )
-    async with broker, open_doors(settings, dataplane) as doors:
+    store = open_session_store(settings)
+    sessions = sessions_of(settings, catalog, broker, store, metrics, tracing)
+    async with broker, open_doors(settings, dataplane, sessions=sessions) as doors:
         await check_broker(broker)
         directory = Directory(registry, catalog, broker)
         await directory.refresh()
@@ -72,6 +76,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[Addresses], None]) ->
             for task in background:
                 task.cancel()
     await registry.close()
+    await store.close()
     tracing.close()
 
 

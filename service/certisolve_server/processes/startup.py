@@ -9,13 +9,18 @@ import signal
 import socket
 from collections.abc import Callable
 
+from certisolve_server.broker import AbstractBroker
 from certisolve_server.broker.base import Bounds
-from certisolve_server.broker.redis import RedisBroker, UnsafeRedis
+from certisolve_server.broker.redis import RedisBroker, RedisSessionStore, UnsafeRedis
+from certisolve_server.catalog import Catalog
 from certisolve_server.dataplane import Limits
 from certisolve_server.doors import StartupError
 from certisolve_server.errors import QueueUnavailable
+from certisolve_server.sessionplane import SessionLimits, SessionPlane
+from certisolve_server.sessions import AbstractSessionStore
+from certisolve_server.sessions.opening import SessionDefaults
 from certisolve_server.settings import Settings
-from certisolve_server.telemetry import Tracing, TracingUnavailable
+from certisolve_server.telemetry import Metrics, Tracing, TracingUnavailable
 
 _MEMORY = "memory://"
 
@@ -35,6 +40,30 @@ def bounds_of(settings: Settings) -> Bounds:
 def limits_of(settings: Settings) -> Limits:
     """The limits of the data plane."""
     return Limits(max_body_bytes=settings.max_body_bytes, max_wait_s=settings.max_wait_s)
+
+
+def sessions_of(
+    settings: Settings,
+    catalog: Catalog,
+    broker: AbstractBroker,
+    store: AbstractSessionStore,
+    metrics: Metrics,
+    tracing: Tracing,
+) -> SessionPlane:
+    """Sessions of the models of `catalog`, computed through `broker`, kept in `store`."""
+    limits = SessionLimits(
+        max_body_bytes=settings.max_body_bytes,
+        max_wait_s=settings.max_wait_s,
+        defaults=SessionDefaults(
+            ttl_s=settings.session_ttl_s, max_noise_gain=settings.max_noise_gain
+        ),
+    )
+    return SessionPlane(catalog, broker, store, limits, metrics, tracing=tracing)
+
+
+def open_session_store(settings: Settings) -> RedisSessionStore:
+    """The sessions of the fleet around the queue; not connected yet."""
+    return RedisSessionStore(settings.broker, settings.max_session_bytes, settings.queue)
 
 
 def process_name(settings: Settings) -> str:

@@ -35,8 +35,10 @@ from .startup import (
     limits_of,
     on_stop_signal,
     open_broker,
+    open_session_store,
     open_tracing,
     process_name,
+    sessions_of,
     tune_garbage_collector,
 )
 
@@ -76,7 +78,10 @@ async def serve(
         tracing=tracing,
     )
     node = Node(settings, name, queue.host, worker, device, catalog)
-    async with queue, direct, open_doors(settings, dataplane, [worker_service(node)]) as doors:
+    store = open_session_store(settings)
+    sessions = sessions_of(settings, catalog, direct, store, metrics, tracing)
+    opened = open_doors(settings, dataplane, [worker_service(node)], sessions=sessions)
+    async with queue, direct, opened as doors:
         await check_broker(queue)
         node.grpc = settings.advertise or doors.addresses.grpc
         on_stop_signal(node.drain_soon)
@@ -101,6 +106,7 @@ async def serve(
             for task in background:
                 task.cancel()
     await node.close()
+    await store.close()
     tracing.close()
     if not num_served:
         raise StartupError(f"no model in {settings.models} can be served")

@@ -1,4 +1,4 @@
-"""Sessions of a fleet, in Redis: any gateway answers the next call. The keys are in lua/session.lua.
+"""Sessions of a fleet: any gateway answers the next call. The keys are told in lua/session.lua.
 
 Every process holds the sessions it has seen last, so that a call fetches the state only where
 another process has changed it since; what changes is written through.
