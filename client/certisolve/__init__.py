@@ -34,6 +34,7 @@ from ._errors import from_problem as from_problem
 from ._jobs import AsyncJob as AsyncJob
 from ._jobs import Job as Job
 from ._results import Diagnostics as Diagnostics
+from ._results import Frame as Frame
 from ._results import JobInfo as JobInfo
 from ._results import JobStatus as JobStatus
 from ._results import ModelInfo as ModelInfo
@@ -42,6 +43,8 @@ from ._results import Solution as Solution
 from ._results import Timings as Timings
 from ._results import WorkerInfo as WorkerInfo
 from ._retry import RetryPolicy as RetryPolicy
+from ._streams import AsyncStream as AsyncStream
+from ._streams import Stream as Stream
 from ._transports.base import AsyncTransport as AsyncTransport
 from ._transports.base import Transport as Transport
 from ._transports.http import AsyncHttpTransport as AsyncHttpTransport
@@ -53,6 +56,7 @@ __all__ = [
     "AsyncClient",
     "AsyncHttpTransport",
     "AsyncJob",
+    "AsyncStream",
     "AsyncTransport",
     "Call",
     "Cancelled",
@@ -63,6 +67,7 @@ __all__ = [
     "DeadlineExceeded",
     "Diagnostics",
     "ForecastDiverged",
+    "Frame",
     "HttpTransport",
     "IdempotencyConflict",
     "InternalServerError",
@@ -86,6 +91,7 @@ __all__ = [
     "ServerError",
     "SessionConflict",
     "Solution",
+    "Stream",
     "Timings",
     "Transport",
     "TransportError",

@@ -27,6 +27,7 @@ from ._jobs import AsyncJob, apoll, draw_key, rest_of
 from ._open import open_async_transport
 from ._results import ModelInfo, Solution
 from ._retry import Attempts, RetryPolicy
+from ._streams import AsyncStream
 from ._transports.base import AsyncTransport
 
 
@@ -152,6 +153,46 @@ class AsyncClient:
             idempotency_key=draw_key() if idempotency_key is None else idempotency_key,
         )
         return self.job(read_job(await self._send(call)).info.id)
+
+    def stream(
+        self,
+        model: str,
+        inputs: Mapping[str, Tensor],
+        *,
+        parameters: Mapping[str, float] | None = None,
+        t: float | Sequence[float] | Array | None = None,
+        steps: int | None = None,
+        save_every: int | None = None,
+        resume_from: int | None = None,
+        version: str | None = None,
+        tolerance: float | None = None,
+        rtol: float | None = None,
+        atol: float | None = None,
+        diagnostics: bool = True,
+        priority: Priority = "normal",
+        timeout: float | None = None,
+    ) -> AsyncStream:
+        """As `Client.stream`; asks no server yet, so there is nothing to await."""
+        call = build_solve(
+            "stream",
+            model,
+            inputs,
+            parameters=parameters,
+            t=t,
+            steps=steps,
+            save_every=save_every,
+            resume_from=resume_from,
+            version=version,
+            tolerance=tolerance,
+            rtol=rtol,
+            atol=atol,
+            diagnostics=diagnostics,
+            timeout_s=timeout if timeout is not None else self._timeout_s,
+            tenant=self._tenant,
+            priority=priority,
+            idempotency_key=None,
+        )
+        return AsyncStream(call, stream=self._stream, clock=self._clock, retry=self._retry)
 
     def job(self, job_id: str) -> AsyncJob:
         """As `Client.job`; asks no server, so there is nothing to await."""

@@ -31,7 +31,9 @@ from ._results import (
 )
 from .manifest import Manifest
 
-Operation = Literal["models", "model", "solve", "submit_solve", "job", "watch_job", "cancel_job"]
+Operation = Literal[
+    "models", "model", "solve", "submit_solve", "stream", "job", "watch_job", "cancel_job"
+]
 #: Prefix of the tensors in a solve reply that are coordinates.
 COORDS = "coords."
 
@@ -50,9 +52,9 @@ class Call:
         body: what else a solve asks for: `parameters`, `t`, `steps`, `options`; absent keys mean
             defaults.
         timeout_s: seconds left for this attempt; None for no limit. For `watch_job`, how long one
-            stream may last.
-        tenant: on whose account; `solve` and `submit_solve` only. None for the server's default.
-        priority: among the jobs of the tenant; `solve` and `submit_solve` only.
+            stream may last; for `stream`, how long it may be silent.
+        tenant: on whose account, where something is computed. None for the server's default.
+        priority: among the jobs of the tenant, where something is computed.
         idempotency_key: the server answers a second request under the same key with the job of the
             first; `solve` and `submit_solve` only. None for none.
         job_id: `job`, `watch_job` and `cancel_job` only.
@@ -112,7 +114,7 @@ class JobReply:
 
 
 def build_solve(
-    operation: Literal["solve", "submit_solve"],
+    operation: Literal["solve", "submit_solve", "stream"],
     model: str,
     inputs: Mapping[str, Tensor],
     *,
@@ -131,7 +133,7 @@ def build_solve(
     priority: Priority,
     idempotency_key: str | None,
 ) -> Call:
-    """The call that computes fields, now or as a job.
+    """The call that computes fields, now, as a job or frame by frame.
 
     Raises:
         TypeError: an input is not an array of numbers, or a number of steps no whole number.
@@ -227,10 +229,10 @@ def read_solve(reply: Reply) -> Solution | JobInfo:
     Raises:
         InvalidReply: the reply lacks something.
     """
-    with _reading("solve"):
+    with reading("solve"):
         if "id" in reply.body:
             return _read_job_info(reply.body)
-        return _read_solution(reply.tensors, reply.body)
+        return read_solution(reply.tensors, reply.body)
 
 
 def read_models(reply: Reply) -> list[ModelInfo]:
@@ -239,7 +241,7 @@ def read_models(reply: Reply) -> list[ModelInfo]:
     Raises:
         InvalidReply: the reply lacks something.
     """
-    with _reading("models"):
+    with reading("models"):
         return [_read_model(entry) for entry in reply.body["models"]]
 
 
@@ -249,7 +251,7 @@ def read_model(reply: Reply) -> ModelInfo:
     Raises:
         InvalidReply: the reply lacks something.
     """
-    with _reading("model"):
+    with reading("model"):
         return _read_model(reply.body)
 
 
@@ -259,12 +261,12 @@ def read_job(reply: Reply) -> JobReply:
     Raises:
         InvalidReply: the reply lacks something.
     """
-    with _reading("job"):
+    with reading("job"):
         body = reply.body
         result, problem = body.get("result"), body.get("problem")
         return JobReply(
             _read_job_info(body),
-            solution=None if result is None else _read_solution(reply.tensors, result),
+            solution=None if result is None else read_solution(reply.tensors, result),
             problem=None if problem is None else read_problem(problem),
         )
 
@@ -283,22 +285,33 @@ def read_problem(
     )
 
 
-def _read_solution(tensors: Mapping[str, Array], body: Mapping[str, Any]) -> Solution:
-    axes, timings, model = body["axes"], body["timings_ms"], body["model"]
+def read_solution(tensors: Mapping[str, Array], body: Mapping[str, Any]) -> Solution:
+    """The solution in the tensors and the JSON of a reply; to be called inside `reading`.
+
+    Args:
+        tensors: fields by name, coordinates as `coords.<axis>`.
+        body: all else that is said of it.
+    """
+    axes, timings = body["axes"], body["timings_ms"]
     fields = {name: array for name, array in tensors.items() if not name.startswith(COORDS)}
     t = np.array(body["t"], np.float64)
     t.flags.writeable = False
     return Solution(
         fields=fields,
-        axes={name: tuple(axes[name]) for name in fields},
+        axes={name: tuple(names) for name, names in axes.items()},
         t=t,
         coords={k[len(COORDS) :]: v for k, v in tensors.items() if k.startswith(COORDS)},
         status=body["status"],
         diagnostics=_read_diagnostics(body.get("diagnostics")),
         timings_ms=Timings(timings["queue"], timings["batch"], timings["compute"]),
         batch_size=body["batch_size"],
-        model=ModelRef(model["name"], model["version"], model["digest"]),
+        model=read_model_ref(body["model"]),
     )
+
+
+def read_model_ref(body: Mapping[str, Any]) -> ModelRef:
+    """Which program answered; to be called inside `reading`."""
+    return ModelRef(body["name"], body["version"], body["digest"])
 
 
 def _read_diagnostics(body: Mapping[str, Any] | None) -> Diagnostics | None:
@@ -349,7 +362,15 @@ def _read_job_info(body: Mapping[str, Any]) -> JobInfo:
 
 
 @contextlib.contextmanager
-def _reading(what: str) -> Iterator[None]:
+def reading(what: str) -> Iterator[None]:
+    """Turn what a reply lacks into one error.
+
+    Args:
+        what: was asked for.
+
+    Raises:
+        InvalidReply: the reply lacks something.
+    """
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:

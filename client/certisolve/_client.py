@@ -27,6 +27,7 @@ from ._jobs import Job, draw_key, poll, rest_of
 from ._open import open_transport
 from ._results import ModelInfo, Solution
 from ._retry import Attempts, RetryPolicy
+from ._streams import Stream
 from ._transports.base import Transport
 
 
@@ -229,6 +230,73 @@ class Client:
             idempotency_key=draw_key() if idempotency_key is None else idempotency_key,
         )
         return self.job(read_job(self._send(call)).info.id)
+
+    def stream(
+        self,
+        model: str,
+        inputs: Mapping[str, Tensor],
+        *,
+        parameters: Mapping[str, float] | None = None,
+        t: float | Sequence[float] | Array | None = None,
+        steps: int | None = None,
+        save_every: int | None = None,
+        resume_from: int | None = None,
+        version: str | None = None,
+        tolerance: float | None = None,
+        rtol: float | None = None,
+        atol: float | None = None,
+        diagnostics: bool = True,
+        priority: Priority = "normal",
+        timeout: float | None = None,
+    ) -> Stream:
+        """The frames of a solution as they are computed; arguments and exceptions as for `solve`.
+
+        Nothing is sent before the first frame is asked for. Leaving the `with` block, or `close`,
+        ends the computation.
+
+        Args:
+            model: as for `solve`; of one that does not advance in time, the answer is one frame.
+            inputs: as for `solve`.
+            parameters: as for `solve`.
+            t: as for `solve`.
+            steps: as for `solve`.
+            save_every: as for `solve`.
+            resume_from: as for `solve`.
+            version: as for `solve`.
+            tolerance: as for `solve`.
+            rtol: as for `solve`.
+            atol: as for `solve`.
+            diagnostics: as for `solve`.
+            priority: as for `solve`.
+            timeout: longest wait for the next frame, seconds; None for the client's. All of them
+                together may take as long as they must.
+
+        Example:
+            >>> with client.stream("ns2d-fno", {"w": w0}, steps=50) as frames:
+            ...     for frame in frames:
+            ...         print(frame.t, frame.fields["w"].max())
+            ... print(frames.summary.diagnostics)
+        """
+        call = build_solve(
+            "stream",
+            model,
+            inputs,
+            parameters=parameters,
+            t=t,
+            steps=steps,
+            save_every=save_every,
+            resume_from=resume_from,
+            version=version,
+            tolerance=tolerance,
+            rtol=rtol,
+            atol=atol,
+            diagnostics=diagnostics,
+            timeout_s=timeout if timeout is not None else self._timeout_s,
+            tenant=self._tenant,
+            priority=priority,
+            idempotency_key=None,
+        )
+        return Stream(call, stream=self._stream, clock=self._clock, retry=self._retry)
 
     def job(self, job_id: str) -> Job:
         """A handle on a job submitted earlier, perhaps by another process; asks no server."""

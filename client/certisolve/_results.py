@@ -138,31 +138,54 @@ class Solution:
         Raises:
             MissingDependency: xarray is not installed.
         """
-        try:
-            import xarray
-        except ImportError as error:
-            raise MissingDependency(
-                "to_xarray needs xarray: pip install 'certisolve[xarray]'"
-            ) from error
-        fields = {name: (self.axes[name], field) for name, field in self.fields.items()}
-        return xarray.Dataset(fields, self._labels(), self._attributes())
-
-    def _labels(self) -> dict[str, Any]:
-        used = {axis for axes in self.axes.values() for axis in axes}
-        labels: dict[str, Any] = {k: (k, v) for k, v in self.coords.items() if k in used}
-        if "t" in used:
-            labels.setdefault("t", ("t", self.t))
-        elif self.t.size == 1:
-            labels["t"] = self.t[0]
-        return labels
+        dataset = _dataset(self.fields, self.axes, {**self.coords, "t": self.t})
+        if "t" not in dataset.coords and self.t.size == 1:
+            dataset = dataset.assign_coords(t=self.t[0])
+        return dataset.assign_attrs(self._attributes())
 
     def _attributes(self) -> dict[str, Any]:
-        attributes: dict[str, Any] = {f"model_{k}": v for k, v in self.model._asdict().items()}
+        attributes = _model_attributes(self.model)
         attributes["status"] = self.status
         if self.diagnostics is not None:
             attributes["in_validated_range"] = self.diagnostics.in_validated_range
             attributes["expected_error"] = self.diagnostics.expected_error
         return attributes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """A solution at one time, as soon as it is computed.
+
+    The arrays are read-only views of what arrived; copy one to change it.
+
+    Attributes:
+        index: among the frames of the stream, from 0.
+        num_frames: that were asked for; fewer come where the way in time ends early.
+        step: that it follows; None for a model without steps of one size.
+        t: its time; 0 for a stationary problem.
+        fields: by the names of the manifest's outputs.
+        axes: axis names of each field, in the order of its shape, without `t`.
+        coords: coordinates of each grid axis, float64.
+        model: which program answers.
+    """
+
+    index: int
+    num_frames: int
+    step: int | None
+    t: float
+    fields: Mapping[str, Array]
+    axes: Mapping[str, tuple[str, ...]]
+    coords: Mapping[str, Array]
+    model: ModelRef
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """The fields as a dataset with named dimensions and coordinates, and `t` as a scalar one.
+
+        Raises:
+            MissingDependency: xarray is not installed.
+        """
+        dataset = _dataset(self.fields, self.axes, {**self.coords})
+        return dataset.assign_coords(t=self.t).assign_attrs(_model_attributes(self.model))
 
 
 class JobStatus(StrEnum):
@@ -198,3 +221,24 @@ class JobInfo:
     position: int | None = None
     expected_wait_s: float | None = None
     progress: float = 0.0
+
+
+def _dataset(
+    fields: Mapping[str, Array],
+    axes: Mapping[str, tuple[str, ...]],
+    coords: Mapping[str, Array],
+) -> "xarray.Dataset":
+    """Fields with the coordinates of the axes that they have."""
+    try:
+        import xarray
+    except ImportError as error:
+        raise MissingDependency(
+            "to_xarray needs xarray: pip install 'certisolve[xarray]'"
+        ) from error
+    used = {axis for name in fields for axis in axes[name]}
+    labels = {axis: (axis, points) for axis, points in coords.items() if axis in used}
+    return xarray.Dataset({name: (axes[name], field) for name, field in fields.items()}, labels)
+
+
+def _model_attributes(model: ModelRef) -> dict[str, Any]:
+    return {f"model_{key}": value for key, value in model._asdict().items()}

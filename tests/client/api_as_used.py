@@ -11,9 +11,11 @@ import xarray
 from certisolve import (
     AsyncClient,
     AsyncJob,
+    AsyncStream,
     Call,
     Client,
     Diagnostics,
+    Frame,
     HttpTransport,
     IdempotencyConflict,
     Job,
@@ -27,6 +29,7 @@ from certisolve import (
     Reply,
     RetryPolicy,
     Solution,
+    Stream,
     WorkerInfo,
 )
 from certisolve.grpc import GrpcTransport
@@ -51,6 +54,31 @@ def solve_everything() -> None:
         del fields, dataset
         client.solve("m", {"u0": np.zeros(1)}, t=1.0)
         client.solve("m", {"u0": np.zeros(1)}, t=np.linspace(0, 1, 3))
+
+
+def read_frames() -> None:
+    with (
+        Client("http://127.0.0.1:8000") as client,
+        client.stream("m", {"u0": [1.0]}, steps=5, save_every=2, timeout=1.0) as frames,
+    ):
+        assert_type(frames, Stream)
+        told = list(frames)
+        assert_type(told, list[Frame])
+        assert_type(told[0].step, int | None)
+        assert_type(told[0].t, float)
+        dataset: xarray.Dataset = told[0].to_xarray()
+        assert_type(frames.summary, Solution)
+        assert_type(frames.solution(told), Solution)
+        del dataset
+
+
+async def read_frames_later() -> None:
+    async with AsyncClient("grpc://127.0.0.1:8001") as client:
+        async for frame in client.stream("m", {"u0": [1.0]}, t=[0.5]):
+            assert_type(frame, Frame)
+        async with client.stream("m", {"u0": [1.0]}) as frames:
+            assert_type(frames, AsyncStream)
+            assert_type(await anext(frames), Frame)
 
 
 def run_in_the_background() -> None:

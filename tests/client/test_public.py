@@ -24,7 +24,7 @@ def test_exported_names_agree_with_the_namespace():
         for name, value in vars(certisolve).items()
         if not name.startswith("_") and not hasattr(value, "__path__")
     }
-    submodules = {"grpc", "manifest", "v1", "wire"}
+    submodules = {"grpc", "manifest", "sequence", "v1", "wire"}
     assert public - submodules == set(certisolve.__all__)
     assert certisolve.__all__ == sorted(certisolve.__all__)
     assert all(hasattr(certisolve.grpc, name) for name in certisolve.grpc.__all__)

@@ -63,6 +63,12 @@ class Method:
     encode: Callable[[Call], Message]
     decode: Callable[[Any], Reply]
 
+    def open(self, call: Call) -> Any:
+        """The messages that answer a call with several; not awaited, not begun."""
+        # A solution may take as long as it must, while it does not fall silent.
+        timeout_s = None if call.operation == "stream" else call.timeout_s
+        return self.invoke(self.encode(call), timeout=timeout_s, metadata=metadata(call))
+
     def read(self, message: Message | None) -> Reply:
         """The reply in `message`.
 
@@ -87,6 +93,7 @@ def bind(channel: grpc.Channel | grpc.aio.Channel) -> Mapping[Operation, Method]
         "models": Method(models.ListModels, _encode_models, _decode_models),
         "model": Method(models.GetModel, _encode_model, _decode_model),
         "solve": Method(solver.Solve, _encode_solve, _decode_solve),
+        "stream": Method(solver.SolveStream, _encode_solve, _decode_part),
         "submit_solve": Method(jobs.SubmitSolve, _encode_submit_solve, _decode_job),
         "job": Method(jobs.GetJob, _encode_job, _decode_job),
         "watch_job": Method(jobs.WatchJob, _encode_watch_job, _decode_job),
@@ -126,7 +133,8 @@ def map_grpc_error(error: Any, call: Call) -> CertisolveError:
 def _is_broken(code: grpc.StatusCode, text: str, call: Call) -> bool:
     # Servers and proxies that stop cancel their streams, or reset them.
     cut = code is grpc.StatusCode.CANCELLED or text.startswith("Received RST_STREAM")
-    return code is grpc.StatusCode.UNAVAILABLE or (call.operation == "watch_job" and cut)
+    streams = call.operation in ("watch_job", "stream")
+    return code is grpc.StatusCode.UNAVAILABLE or (streams and cut)
 
 
 #: How the library words a failure before anything was sent.
@@ -231,6 +239,38 @@ def _decode_solve(message: solve_pb2.SolveReply) -> Reply:
     return Reply(_tensors(message), _solve_body(message))
 
 
+def _decode_part(message: solve_pb2.SolveStreamReply) -> Reply:
+    match message.WhichOneof("part"):
+        case "start":
+            return Reply(_coords(message.start.coords), _start_body(message.start))
+        case "frame":
+            return Reply(_fields(message.frame.fields), _frame_body(message.frame))
+        case "summary":
+            summary = message.summary
+            return Reply(_tensors(summary), {"event": "summary", **_solve_body(summary)})
+        case _:
+            return Reply({}, {"event": ""})  # of a later release
+
+
+def _start_body(message: solve_pb2.SolveStart) -> dict[str, Any]:
+    return {
+        "event": "start",
+        "model": _model_ref(message.model),
+        "num_frames": message.num_frames,
+        "t": list(message.t),
+        "axes": {name: tuple(axes.names) for name, axes in message.axes.items()},
+    }
+
+
+def _frame_body(message: solve_pb2.SolveFrame) -> dict[str, Any]:
+    return {
+        "event": "frame",
+        "index": message.index,
+        "step": message.step if message.HasField("step") else None,
+        "t": message.t,
+    }
+
+
 def _decode_job(message: job_pb2.Job) -> Reply:
     body: dict[str, Any] = {
         "id": message.id,
@@ -247,10 +287,15 @@ def _decode_job(message: job_pb2.Job) -> Reply:
 
 
 def _tensors(message: solve_pb2.SolveReply) -> dict[str, Array]:
-    tensors = {name: _decode_tensor(name, field) for name, field in message.fields.items()}
-    for axis, values in message.coords.items():
-        tensors[COORDS + axis] = _decode_tensor(COORDS + axis, values)
-    return tensors
+    return {**_fields(message.fields), **_coords(message.coords)}
+
+
+def _fields(fields: Mapping[str, Tensor]) -> dict[str, Array]:
+    return {name: _decode_tensor(name, field) for name, field in fields.items()}
+
+
+def _coords(coords: Mapping[str, Tensor]) -> dict[str, Array]:
+    return {COORDS + axis: _decode_tensor(COORDS + axis, it) for axis, it in coords.items()}
 
 
 def _decode_tensor(name: str, tensor: Tensor) -> Array:

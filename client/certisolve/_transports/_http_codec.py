@@ -18,17 +18,13 @@ from certisolve._errors import (
     RequestTimeout,
     ServerError,
 )
+from certisolve.sequence import SAFETENSORS_SEQ
 from certisolve.wire import SAFETENSORS, WireError, decode_safetensors, encode_safetensors
-
-from ._sse import Event, EventParser
 
 # Fields of floats hardly compress; asking for gzip would only cost time.
 _HEADERS = {"User-Agent": "certisolve-python", "Accept-Encoding": "identity"}
-_EVENT_STREAM = "text/event-stream"
-#: How a stream is ended in favour of a new one.
-STREAM_IS_OLD = "the time of the stream is up"
-#: Events that say where a job stands; others are of a later release.
-_JOB_EVENTS = frozenset({"status", "succeeded", "failed", "cancelled"})
+#: Media type of server-sent events.
+EVENT_STREAM = "text/event-stream"
 #: Characters of a foreign error page that are worth repeating.
 _EXCERPT = 200
 
@@ -66,7 +62,7 @@ class Answer:
     """Collects a response's body while the call's time lasts, and reads it."""
 
     def __init__(self, call: Call) -> None:
-        self._limit = _TimeLimit(call)
+        self._limit = TimeLimit(call)
         self._chunks: list[bytes] = []
 
     def add(self, chunk: bytes) -> None:
@@ -94,54 +90,29 @@ class Answer:
         try:
             if _is_safetensors(response):
                 return Reply(*decode_safetensors(body))
-            return Reply({}, _decode_object(body))
+            return Reply({}, decode_object(body))
         except (WireError, ValueError) as error:
             raise InvalidReply(f"the reply is not certisolve's: {error}") from error
 
 
-class EventAnswers:
-    """Reads a job's events as they arrive, while the call's time lasts."""
-
-    def __init__(self, call: Call) -> None:
-        self._limit = _TimeLimit(call)
-        self._parser = EventParser()
-
-    def add(self, chunk: bytes) -> Iterator[Reply]:
-        """The replies that `chunk` completes.
-
-        Raises:
-            ServerError: the server says why it cannot go on.
-            RequestTimeout: the call's time is up.
-            InvalidReply: an event is not certisolve's.
-        """
-        for event in self._parser.feed(chunk):
-            if event.name == "problem":
-                raise read_problem(_decode_event(event))
-            if event.name in _JOB_EVENTS:
-                yield Reply({}, _decode_event(event))
-        self._limit.check(STREAM_IS_OLD)
-
-
-def is_event_stream(response: httpx.Response) -> bool:
-    """Whether `EventAnswers` reads the response; if not, an `Answer` tells what is wrong."""
-    content_type: str = response.headers.get("Content-Type", "")
-    return response.status_code == 200 and content_type.startswith(_EVENT_STREAM)
-
-
-def not_events(reply: Reply) -> InvalidReply:
-    """The exception for a reply where events were expected."""
-    return InvalidReply(f"the reply is not certisolve's: events expected, got {sorted(reply.body)}")
-
-
-class _TimeLimit:
+class TimeLimit:
     """The end of a call's time, asked for when data arrives."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        total_s = math.inf if call.timeout_s is None else call.timeout_s
+        self.restart()
+
+    def restart(self) -> None:
+        """Let the time run from now."""
+        total_s = math.inf if self._call.timeout_s is None else self._call.timeout_s
         self._deadline = time.monotonic() + total_s
 
     def check(self, text: str) -> None:
+        """Find out whether there is time left.
+
+        Raises:
+            RequestTimeout: there is not; `text` says what was noticed.
+        """
         # httpx bounds the wait for each chunk, not for all of them.
         if time.monotonic() > self._deadline:
             raise timed_out(text, self._call)
@@ -215,11 +186,15 @@ def _route(call: Call) -> tuple[str, str, dict[str, str]]:
             # No deadline: the time left is the submission's, not the job's.
             headers = {"Accept": SAFETENSORS, "Prefer": "respond-async"} | call.terms
             return "POST", _model_path(call) + "/solve", headers
+        case "stream":
+            # No deadline: the time is that of each wait, not of the solution.
+            headers = {"Accept": SAFETENSORS_SEQ} | call.terms
+            return "POST", _model_path(call) + "/solve/stream", headers
         case "job":
             query = f"?wait_s={call.wait_s:.3f}" if call.wait_s else ""
             return "GET", _job_path(call) + query, {"Accept": SAFETENSORS}
         case "watch_job":
-            return "GET", _job_path(call) + "/events", {"Accept": _EVENT_STREAM}
+            return "GET", _job_path(call) + "/events", {"Accept": EVENT_STREAM}
         case "cancel_job":
             return "DELETE", _job_path(call), {"Accept": "application/json"}
 
@@ -248,23 +223,21 @@ def _is_safetensors(response: httpx.Response) -> bool:
     return content_type.startswith(SAFETENSORS)
 
 
-def _decode_object(body: bytes) -> dict[str, Any]:
+def decode_object(body: bytes) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ValueError: not one.
+    """
     value = json.loads(body)
     if not isinstance(value, dict):
         raise WireError("", f"expected a JSON object, got {type(value).__name__}")
     return value
 
 
-def _decode_event(event: Event) -> dict[str, Any]:
-    try:
-        return _decode_object(event.data.encode())
-    except ValueError as error:
-        raise InvalidReply(f"the event {event.name!r} is not certisolve's: {error}") from error
-
-
 def _decode_problem(response: httpx.Response, body: bytes) -> ServerError:
     try:
-        problem = _decode_object(body)
+        problem = decode_object(body)
     except ValueError:
         # A proxy's page, most likely.
         excerpt = body[:_EXCERPT].decode("utf-8", "replace")

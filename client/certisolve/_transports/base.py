@@ -22,14 +22,15 @@ class Transport(ABC):
         """
 
     def stream(self, call: Call) -> Generator[Reply, None, None]:
-        """The answers to `call`, a `watch_job`, as they come, for at most `call.timeout_s`.
+        """The answers to `call`, a `watch_job` or a `stream`, as they come.
 
         Closing the generator ends the stream. A transport without streams need not override this.
 
         Raises:
             ServerError: the server answered with a problem.
             ConnectionFailed: the stream could not be opened, or it broke.
-            RequestTimeout: it has lasted for `call.timeout_s`.
+            RequestTimeout: a `watch_job` has lasted for `call.timeout_s`; a `stream` kept its
+                reader waiting for so long.
             InvalidReply: an answer makes no sense.
             NotImplementedError: the transport carries no streams.
         """

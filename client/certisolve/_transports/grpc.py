@@ -1,12 +1,15 @@
 """certisolve.v1 over gRPC; needs the extra `grpc`, so the clients import it only when asked to."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Generator, Mapping
 from urllib.parse import urlsplit
 
 from certisolve._calls import Call, Operation, Reply
 from certisolve._config import DEFAULT_GRPC_PORT, DEFAULT_GRPCS_PORT
-from certisolve._errors import MissingDependency
+from certisolve._errors import MissingDependency, RequestTimeout
 
+from ._grpc_streams import END, silence_s, silent
+from ._silence import SilenceLimit
 from .base import AsyncTransport, Transport
 
 try:
@@ -53,12 +56,18 @@ class GrpcTransport(Transport):
         if self._closed:
             raise RuntimeError(_CLOSED)
         method = self._methods[call.operation]
-        messages = method.invoke(method.encode(call), timeout=call.timeout_s)
+        messages = method.open(call)
+        silence = SilenceLimit(silence_s(call), messages.cancel)
         try:
-            for message in messages:
-                yield method.read(message)
+            with silence.running():
+                while True:
+                    with silence.waiting():
+                        message = next(messages, END)
+                    if message is END:
+                        return
+                    yield method.read(message)
         except grpc.RpcError as error:
-            raise map_grpc_error(error, call) from error
+            raise (silent(call) if silence.exceeded else map_grpc_error(error, call)) from error
         finally:
             messages.cancel()
 
@@ -88,10 +97,19 @@ class AsyncGrpcTransport(AsyncTransport):
 
     async def astream(self, call: Call) -> AsyncGenerator[Reply, None]:
         method = self._method(call)
-        messages = method.invoke(method.encode(call), timeout=call.timeout_s)
+        messages = method.open(call)
+        replies = aiter(messages)
         try:
-            async for message in messages:
+            while True:
+                async with asyncio.timeout(silence_s(call)):
+                    message = await anext(replies, END)
+                if message is END:
+                    return
                 yield method.read(message)
+        except RequestTimeout:
+            raise
+        except TimeoutError as error:
+            raise silent(call) from error
         except grpc.RpcError as error:
             raise map_grpc_error(error, call) from error
         finally:

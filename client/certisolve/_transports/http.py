@@ -11,16 +11,8 @@ from certisolve._calls import Call, Reply
 from certisolve._config import CONNECT_TIMEOUT_S, MAX_CONNECTIONS
 from certisolve._errors import RequestTimeout
 
-from ._http_codec import (
-    STREAM_IS_OLD,
-    Answer,
-    EventAnswers,
-    HttpCodec,
-    is_event_stream,
-    map_httpx_errors,
-    not_events,
-    timed_out,
-)
+from ._http_codec import Answer, HttpCodec, map_httpx_errors, timed_out
+from ._http_streams import stream_answers
 from .base import AsyncTransport, Transport
 
 _LIMITS = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
@@ -52,12 +44,12 @@ class HttpTransport(Transport):
             return _read(response, answer)
 
     def stream(self, call: Call) -> Generator[Reply, None, None]:
-        events = EventAnswers(call)
+        answers = stream_answers(call)
         with map_httpx_errors(call), contextlib.closing(self._request(call)) as response:
-            if not is_event_stream(response):
-                raise not_events(_read(response, Answer(call)))
+            if not answers.accepts(response):
+                raise answers.refuse(_read(response, Answer(call)))
             for chunk in response.iter_bytes():
-                yield from events.add(chunk)
+                yield from answers.add(chunk)
 
     def close(self) -> None:
         self._client.close()
@@ -89,23 +81,26 @@ class AsyncHttpTransport(AsyncTransport):
             raise timed_out("the caller's time is up", call) from error
 
     async def astream(self, call: Call) -> AsyncGenerator[Reply, None]:
-        events, limit = EventAnswers(call), _Limit(call)
+        answers = stream_answers(call)
+        limit = _Limit(call, answers.late)
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(map_httpx_errors(call))
             async with limit.running():
                 client = await stack.enter_async_context(self._clients.take())
                 response = await client.send(self._codec.request(call), stream=True)
                 stack.push_async_callback(response.aclose)
-                if not is_event_stream(response):
-                    raise not_events(await _aread(response, Answer(call)))
+                if not answers.accepts(response):
+                    raise answers.refuse(await _aread(response, Answer(call)))
             chunks = response.aiter_bytes()
             while True:
                 async with limit.running():
                     chunk = await anext(chunks, None)
                 if chunk is None:
                     return
-                for reply in events.add(chunk):
+                for reply in answers.add(chunk):
                     yield reply
+                    if answers.restarts:
+                        limit.restart()
 
     async def aclose(self) -> None:
         await self._clients.aclose()
@@ -126,10 +121,16 @@ class _Limit:
     An `asyncio.timeout` around a whole generator would cancel whoever reads it, at any point.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, late: str) -> None:
         self._call = call
-        loop = asyncio.get_running_loop()
-        self._deadline = None if call.timeout_s is None else loop.time() + call.timeout_s
+        self._late = late
+        self.restart()
+
+    def restart(self) -> None:
+        """Let the time run from now."""
+        timeout_s = self._call.timeout_s
+        now = asyncio.get_running_loop().time()
+        self._deadline = None if timeout_s is None else now + timeout_s
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -139,7 +140,7 @@ class _Limit:
         except RequestTimeout:
             raise
         except TimeoutError as error:
-            raise timed_out(STREAM_IS_OLD, self._call) from error
+            raise timed_out(self._late, self._call) from error
 
 
 class _AsyncClients:

@@ -12,8 +12,8 @@ class MockTransport(Transport, AsyncTransport):
 
     Args:
         handler: returns the reply, or raises what a server's answer would have raised.
-        events: returns the replies of a stream, which `Job.events` opens; may raise between two of
-            them. None for streams that break after one reply, the handler's.
+        events: returns the replies of a stream, which `Job.events` and `Client.stream` open; may
+            raise between two of them. None for streams that break after one reply, the handler's.
     """
 
     def __init__(
