@@ -45,6 +45,7 @@ class Settings(BaseSettings):
         max_queued_requests: most requests waiting or running before 429.
         max_queued_bytes: most bytes of inputs waiting or running before 429.
         max_queue_delay_ms: how long a batch may wait for company while the device is busy.
+        max_state_bytes: most bytes on the device of requests that go on step by step; more wait.
         max_wait_s: longest a caller is kept waiting without a deadline of its own.
         result_ttl_s: how long the result of an asynchronous job is kept.
         max_result_bytes: most bytes of results kept for asynchronous jobs; beyond it, 429 for such.
@@ -79,6 +80,7 @@ class Settings(BaseSettings):
     max_queued_requests: Annotated[int, Field(ge=1)] = 4096
     max_queued_bytes: Annotated[int, Field(ge=1024)] = 2 << 30
     max_queue_delay_ms: Annotated[float, Field(ge=0, le=10_000)] = 2.0
+    max_state_bytes: Annotated[int, Field(ge=1024)] = 1 << 30
     max_wait_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
     result_ttl_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
     max_result_bytes: Annotated[int, Field(ge=1024)] = 1 << 30

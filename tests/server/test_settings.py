@@ -70,6 +70,7 @@ MALFORMED = {
     "max_queued_requests": ["0"],
     "max_queued_bytes": ["-1"],
     "max_queue_delay_ms": ["-1", "nan", "inf", "10001"],
+    "max_state_bytes": ["-1", "1GB"],
     "max_wait_s": ["0", "nan", "inf"],
     "result_ttl_s": ["-5", "nan", "inf"],
     "num_threads": ["-1", "many"],

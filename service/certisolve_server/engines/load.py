@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from certisolve import wire
 from certisolve_server.artifacts import ArtifactError, GoldenCase, golden_cases
-from certisolve_server.jobs import Artifact, Work
+from certisolve_server.jobs import Artifact, Lane, Work
 
 from .base import AbstractEngine
 from .device import AbstractDevice
@@ -59,6 +59,11 @@ class LoadedEngine(NamedTuple):
         """How requests of these shapes are best run; as the manifest allows if not measured."""
         limit = self.engine.artifact.manifest.max_batch_size
         return self.paces.get(shapes) or Pace(limit, {})
+
+    def batch_sizes(self, lane: Lane) -> tuple[int, ...]:
+        """Allowed sizes of a batch that is stepped, ascending; the last is the number of slots."""
+        largest = self.pace(lane.shapes).max_batch_size
+        return tuple(sorted({self.engine.device.padded(n) for n in range(1, largest + 1)}))
 
     def expected_s(self, shapes: Shapes, batch_size: int) -> float:
         """Seconds a batch takes at most; infinity where its requests decide that themselves."""

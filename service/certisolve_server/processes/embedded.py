@@ -64,6 +64,7 @@ async def serve(
         [broker],
         device,
         max_queue_delay=settings.max_queue_delay_ms / 1e3,
+        max_state_bytes=settings.max_state_bytes,
         lease_s=settings.lease_s,
         metrics=metrics,
         tracing=tracing,

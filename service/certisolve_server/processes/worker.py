@@ -42,6 +42,9 @@ from .startup import (
     tune_garbage_collector,
 )
 
+#: Seconds for handing back what is left when the time to finish it is up.
+_HAND_BACK_S = 2.0
+
 
 async def serve(
     settings: Settings,
@@ -73,6 +76,7 @@ async def serve(
         [direct, queue],
         device,
         max_queue_delay=settings.max_queue_delay_ms / 1e3,
+        max_state_bytes=settings.max_state_bytes,
         lease_s=settings.lease_s,
         metrics=metrics,
         tracing=tracing,
@@ -101,8 +105,8 @@ async def serve(
             doors.stop()
             await background[0]
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(settings.drain_s):
-                    await worker.drain()
+                async with asyncio.timeout(settings.drain_s + _HAND_BACK_S):
+                    await worker.drain(settings.drain_s)
             for task in background:
                 task.cancel()
     await node.close()

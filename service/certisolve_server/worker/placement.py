@@ -1,11 +1,11 @@
 """Which models a worker has loaded, and how many of their jobs it can batch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from certisolve.wire import DTYPES
 from certisolve_server.broker import Capacity
-from certisolve_server.engines import LoadedEngine
+from certisolve_server.engines import LoadedEngine, SteppingEngine
 from certisolve_server.jobs import Lane, ModelKey
 
 
@@ -17,6 +17,11 @@ class Alone(NamedTuple):
 
 
 Place = Lane | Alone
+
+
+def lane_of(place: Place) -> Lane:
+    """The lane of a place."""
+    return place.lane if isinstance(place, Alone) else place
 
 
 class Placement:
@@ -48,18 +53,29 @@ class Placement:
     def __getitem__(self, key: ModelKey) -> LoadedEngine:
         return self._engines[key]
 
+    def steps(self, lane: Lane) -> bool:
+        """Whether jobs of a lane are answered step by step."""
+        engine = self._engines[lane.model].engine
+        return isinstance(engine, SteppingEngine) and lane.kind == "solve"
+
     def max_batch_size(self, place: Place) -> int:
-        """Most jobs of a lane in one forward pass."""
-        if isinstance(place, Alone):
+        """Most jobs of a lane in one forward pass, or step by step beside each other."""
+        if isinstance(place, Alone) or place.kind != "solve":
             return 1
-        return self._engines[place.model].pace(place.shapes).max_batch_size
+        return _limit(self._engines[place.model], place)
+
+    def batch_sizes(self, place: Place) -> Sequence[int]:
+        """The allowed ones of a lane whose jobs are answered step by step, ascending."""
+        if isinstance(place, Alone):
+            return (1,)
+        return self._engines[place.model].batch_sizes(place)
 
     def capacity(self, waiting: Mapping[Place, int]) -> Capacity:
         """What a whole batch takes, less what waits for it already."""
         if not waiting:
             return self._capacity
         rest = {
-            place: self.max_batch_size(place) - count
+            place: max(0, self.max_batch_size(place) - count)
             for place, count in waiting.items()
             if isinstance(place, Lane)
         }
@@ -80,10 +96,17 @@ class Placement:
 def _limits(loaded: LoadedEngine) -> Iterator[tuple[Lane, int]]:
     artifact = loaded.engine.artifact
     dtypes = tuple(DTYPES[spec.dtype].str for spec in artifact.manifest.inputs)
-    for shapes, pace in loaded.paces.items():
-        yield Lane(artifact.key, shapes, dtypes), pace.max_batch_size
+    for shapes in loaded.paces:
+        lane = Lane(artifact.key, shapes, dtypes)
+        yield lane, _limit(loaded, lane)
+
+
+def _limit(loaded: LoadedEngine, lane: Lane) -> int:
+    if isinstance(loaded.engine, SteppingEngine):
+        return loaded.batch_sizes(lane)[-1]
+    return loaded.pace(lane.shapes).max_batch_size
 
 
 def _largest(loaded: LoadedEngine) -> int:
-    limits = [pace.max_batch_size for pace in loaded.paces.values()]
+    limits = [limit for _, limit in _limits(loaded)]
     return max(limits, default=loaded.engine.artifact.manifest.max_batch_size)

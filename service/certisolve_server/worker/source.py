@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from certisolve_server.broker import AbstractBroker, Capacity, Claim
 from certisolve_server.errors import QueueUnavailable, ServingError
-from certisolve_server.jobs import Outcome
+from certisolve_server.jobs import Frame, Outcome
 from certisolve_server.telemetry import Metrics
 
 from .outage import Outage
@@ -35,6 +35,7 @@ class Source:
         max_unreported: jobs that may wait to be reported, before no more are claimed.
         metrics: what is counted.
         changed: called when something was reported, or claims were let go.
+        progress: by job, the share that is done; of jobs that may say so.
     """
 
     def __init__(
@@ -45,17 +46,20 @@ class Source:
         max_unreported: int,
         metrics: Metrics,
         changed: Callable[[], None],
+        progress: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._broker = broker
         self._beat_s = lease_s / _BEATS_PER_LEASE
         self._max_unreported = max_unreported
         self._metrics = metrics
         self._changed = changed
+        self._progress = progress
         self._outage = Outage()
         self._held: dict[str, Claim] = {}
         self._claimer: asyncio.Task[Any] | None = None
         self._interrupted = False
         self._owed = asyncio.Event()
+        self._owed_frames: list[tuple[Claim, Frame]] = []
         self._owed_answers: list[Answer] = []
         self._owed_failures: list[tuple[Claim, ServingError]] = []
         self._owed_releases: list[Claim] = []
@@ -128,6 +132,11 @@ class Source:
 
     # --- Jobs go ----------------------------------------------------------------------------------
 
+    def tell(self, claim: Claim, frame: Frame) -> None:
+        """Tell a frame soon, if the broker can be reached; the answer will hold it again."""
+        self._owed_frames.append((claim, frame))
+        self._owed.set()
+
     def answer(self, answers: Sequence[Answer], num_bytes: int) -> None:
         """Report answers, of `num_bytes` together, soon."""
         self._owed_answers += answers
@@ -164,6 +173,9 @@ class Source:
         answers, self._owed_answers = self._owed_answers, []
         failures, self._owed_failures = self._owed_failures, []
         releases, self._owed_releases = self._owed_releases, []
+        frames, self._owed_frames = self._owed_frames, []
+        if frames:
+            await self._publish(frames)
         if answers:
             await self._complete(answers)
         for claim, error in failures:
@@ -171,6 +183,12 @@ class Source:
             self._count_fenced(heard is False)
         if releases:
             await self._insist(partial(self._broker.release, releases), releases)
+
+    async def _publish(self, frames: Sequence[tuple[Claim, Frame]]) -> None:
+        try:
+            await self._broker.publish(frames)
+        except Exception as error:
+            _log.warning("frames_untold count=%d", len(frames), exc_info=error)
 
     async def _complete(self, answers: Sequence[Answer]) -> None:
         claims = [claim for claim, _ in answers]
@@ -237,11 +255,28 @@ class Source:
             else:
                 self._outage.over()
 
+    async def heed_forever(self, on_lost: Callable[[str], None]) -> None:
+        """Hear of cancelled jobs at once.
+
+        Args:
+            on_lost: told the id of each.
+        """
+        while True:
+            try:
+                job_ids = await self._broker.cancelled()
+            except Exception as error:
+                await self._outage.wait(error)
+                continue
+            claims = [self._held[job_id] for job_id in job_ids if job_id in self._held]
+            for claim in self._let_go(claims):
+                on_lost(claim.job.id)
+            self._changed()
+
     async def _renew(self, on_lost: Callable[[str], None]) -> None:
         held = list(self._held.values())
         if not held:
             return
-        lost = await self._broker.renew(held)
+        lost = await self._broker.renew(held, self._progress())
         self._metrics.leases_renewed(len(held) - len(lost))
         for claim in self._let_go(lost):
             on_lost(claim.job.id)
