@@ -1,13 +1,16 @@
 """Derivatives by other means: the same graphs in float64, and differences."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from certisolve_server.engines.derivatives.modes import RowFunction
 from certisolve_server.engines.program import AbstractProgram
+from certisolve_server.engines.stepping import AbstractStepper
+from certisolve_server.engines.stepping.fixed_course import FixedCourse
 from certisolve_server.jobs import Artifact, SolveContext, SolveJob, Work
 
 ARTIFACTS = Path(__file__).parents[1] / "models" / "artifacts"
@@ -56,8 +59,23 @@ def job_of(
     )
 
 
+def frames_of(stepper: AbstractStepper[FixedCourse], job: SolveJob) -> RowFunction:
+    """The frames that a job wants, of rows of inputs and parameters in whatever precision."""
+
+    def frames(rows: Sequence[Tensor]) -> list[Tensor]:
+        course, size = stepper.course(job), len(rows[0])
+        state, found = stepper.init(rows, (), [job.work] * size), []
+        while not course.at_end:
+            state, outputs, _ = stepper.step(state, [course.move] * size)
+            if course.launch():
+                found.append(outputs)
+        return [torch.stack(column, dim=1) for column in zip(*found, strict=True)]
+
+    return frames
+
+
 def central_differences(
-    function: Callable[[Sequence[Tensor]], Sequence[Tensor]],
+    function: RowFunction,
     at: Sequence[np.ndarray],
     directions: Sequence[np.ndarray],
     step: float = 1e-4,
@@ -95,9 +113,9 @@ def along(rng: np.random.Generator, array: np.ndarray, count: int) -> np.ndarray
 
 
 def relative(actual: np.ndarray, expected: np.ndarray) -> float:
-    """Relative L2 difference."""
+    """Relative L2 difference; the difference itself from zero."""
     difference = np.linalg.norm(np.asarray(actual, np.float64) - expected)
-    return float(difference / np.linalg.norm(expected))
+    return float(difference / (np.linalg.norm(expected) or 1.0))
 
 
 def inner(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Derivatives of the bundled models, against differences of the same graphs in float64."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,20 @@ from certisolve_server.engines.base import AbstractEngine
 from certisolve_server.engines.derivatives.modes import RowFunction, pushforward
 from certisolve_server.engines.families import open_engine
 from certisolve_server.engines.families.map import MapEngine
+from certisolve_server.engines.families.rollout import RolloutStepper
 from certisolve_server.engines.program import Programs
+from certisolve_server.engines.stepping import SteppingEngine
 from certisolve_server.jobs import Artifact, Work
-from derivatives import ARTIFACTS, InFloat64, along, central_differences, inner, job_of, relative
+from derivatives import (
+    ARTIFACTS,
+    InFloat64,
+    along,
+    central_differences,
+    frames_of,
+    inner,
+    job_of,
+    relative,
+)
 
 #: float32 keeps five digits of a long sum of products.
 ROUNDING = 1e-4
@@ -29,7 +40,18 @@ TRUNCATION = 1e-6
 SOLVED = 1e-7
 NUM_DIRECTIONS = 3
 CPU = open_device("cpu")
+ROLLOUTS = ("ks1d-ffno", "ks1d-memno", "ns2d-fno")
+STEPS = (2, 5)
 MAPS = ("burgers1d-fno", "darcy2d-fno", "diffreact-multionet", "kan-formula", "kan-friction")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """So small programs lose more on threads than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def bundled(name: str) -> Artifact:
@@ -43,11 +65,20 @@ def golden_inputs(artifact: Artifact) -> list[np.ndarray]:
     return [case.inputs[spec.name][0] for spec in artifact.manifest.inputs]
 
 
+def program_in_float64(artifact: Artifact) -> InFloat64:
+    return InFloat64(Path(artifact.directory) / artifact.manifest.program.file)
+
+
 def in_float64(artifact: Artifact) -> RowFunction:
     """The solution map of a `map`, all of it in float64."""
-    program = InFloat64(Path(artifact.directory) / artifact.manifest.program.file)
-    engine = MapEngine(artifact, CPU, Programs(program))
+    engine = MapEngine(artifact, CPU, Programs(program_in_float64(artifact)))
     return lambda rows: engine.solve(rows, [Work()] * len(rows[0])).outputs
+
+
+def steps_in_float64(artifact: Artifact, inputs: list[np.ndarray], work: Work) -> RowFunction:
+    """The frames of a rollout, all of it in float64."""
+    stepper = RolloutStepper(artifact, CPU, program_in_float64(artifact))
+    return frames_of(stepper, job_of(artifact, inputs, [], work))
 
 
 def doubles(arrays: Sequence[np.ndarray]) -> list[Tensor]:
@@ -55,7 +86,11 @@ def doubles(arrays: Sequence[np.ndarray]) -> list[Tensor]:
 
 
 def check_adjoint(
-    engine: AbstractEngine, at: list[np.ndarray], tangents: list[np.ndarray], rtol: float, **asked
+    engine: AbstractEngine | SteppingEngine,
+    at: list[np.ndarray],
+    tangents: list[np.ndarray],
+    rtol: float,
+    **asked,
 ) -> None:
     """<v, J u> = <J^T v, u> along random directions v, within `rtol` of |v| |J u|."""
     artifact = engine.artifact
@@ -88,6 +123,20 @@ def test_derivatives_of_maps_are_those_of_their_graphs(name: str) -> None:
         own = artifact.manifest.yardstick(spec.name) == spec.name
         assert relative(found, expected) < (ROUNDING if own else CANCELLATION)
     check_adjoint(engine, at, tangents, ROUNDING)
+
+
+@pytest.mark.parametrize("name", ROLLOUTS)
+def test_derivatives_of_rollouts_are_those_of_their_steps(name: str) -> None:
+    artifact, rng = bundled(name), np.random.default_rng(1)
+    engine, at = open_engine(artifact, CPU), golden_inputs(artifact)
+    tangents = [along(rng, array, NUM_DIRECTIONS) for array in at]
+    work = Work(kind="jvp", steps=STEPS)
+    exact = steps_in_float64(artifact, at, work)
+    [expected] = central_differences(exact, at, tangents, step=1e-5)
+    frames, found = derive(engine, job_of(artifact, at, tangents, work)).outputs
+    assert relative(frames, exact([row[None] for row in doubles(at)])[0][0].numpy()) < ROUNDING
+    assert relative(found, expected) < ROUNDING
+    check_adjoint(engine, at, tangents, ROUNDING, steps=STEPS)
 
 
 def test_derivatives_of_a_linear_system_are_those_of_its_solution() -> None:

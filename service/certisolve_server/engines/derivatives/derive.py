@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from certisolve_server.engines.base import AbstractEngine
 from certisolve_server.engines.device import AbstractDevice
+from certisolve_server.engines.stepping import SteppingEngine
 from certisolve_server.errors import Cancelled, NotDifferentiable
 from certisolve_server.jobs import Ending, SolveJob
 
 from .memory import DEFAULT_MEMORY_BYTES
 from .solution_map import AbstractSolutionMap
 from .solution_maps import solution_map
-from .solved import solve
+from .solved import Solved, arguments_of, solve
 
 Array = NDArray[Any]
 
@@ -27,14 +28,13 @@ class Derived(NamedTuple):
 
     Attributes:
         outputs: those of the solution; then derivatives, each of shape (direction, ...): for `jvp`
-            one per output, for `vjp` one per input and then one per parameter. Zero for one whose
-            element type has no derivatives; NaN where the solution ended early.
+            one per output, for `vjp` one per input and then one per parameter. Zero for what is no
+            floating-point number; NaN where the solution ended early.
         finite: whether every element of all of these is.
         findings: about the solution; `converged` is 0 also where a derivative has not.
         t: times of the frames, where the solution ended early.
         ending: why it did.
-        batch_ms: assembling the solve.
-        compute_ms: all the rest.
+        compute_ms: of all of it.
     """
 
     outputs: tuple[Array, ...]
@@ -42,12 +42,11 @@ class Derived(NamedTuple):
     findings: dict[str, float]
     t: tuple[float, ...] | None
     ending: Ending | None
-    batch_ms: float
     compute_ms: float
 
 
 def derive(
-    engine: AbstractEngine,
+    engine: AbstractEngine | SteppingEngine,
     job: SolveJob,
     *,
     interrupted: Callable[[], bool] = lambda: False,
@@ -72,10 +71,15 @@ def derive(
         raise NotDifferentiable(f"{job.model.name}: its program has no derivatives")
     started_at = time.perf_counter()
     solved = solve(engine, job)
-    with _recording(engine.device):
-        of = solution_map(engine, job, solved, memory_bytes)
-        derivatives = _derivatives(engine, job, of, interrupted)
-    findings = solved.findings if of.converged else solved.findings | {"converged": 0.0}
+    findings = dict(solved.findings)
+    if solved.ending is None:
+        with _recording(engine.device):
+            of = solution_map(engine, job, solved, memory_bytes)
+            derivatives = _derivatives(engine.device, job, of, interrupted)
+        if not of.converged:
+            findings["converged"] = 0.0
+    else:
+        derivatives = _unknown(job, solved)
     outputs = (*solved.outputs, *derivatives)
     return Derived(
         outputs=outputs,
@@ -83,8 +87,7 @@ def derive(
         findings=findings,
         t=solved.t,
         ending=solved.ending,
-        batch_ms=solved.batch_ms,
-        compute_ms=1e3 * (time.perf_counter() - started_at) - solved.batch_ms,
+        compute_ms=1e3 * (time.perf_counter() - started_at),
     )
 
 
@@ -96,23 +99,26 @@ def _recording(device: AbstractDevice) -> Iterator[None]:
 
 
 def _derivatives(
-    engine: AbstractEngine, job: SolveJob, of: AbstractSolutionMap, interrupted: Callable[[], bool]
+    device: AbstractDevice, job: SolveJob, of: AbstractSolutionMap, interrupted: Callable[[], bool]
 ) -> list[Array]:
     """Along all directions, as many at once as are best."""
     kind, found = job.work.kind, list[list[Array]]()
-    num_directions, size = max(map(len, job.directions)), of.batch_size(kind)
-    for start in range(0, num_directions, size):
-        if interrupted():
-            raise Cancelled("the derivatives are not wanted any more")
-        count = min(size, num_directions - start)
-        chunk = [_rows(array, start, count) for array in job.directions]
-        directions = engine.device.stage(chunk, count)
-        try:
+    try:
+        num_directions, size = _num_directions(job), of.batch_size(kind)
+        for start in range(0, num_directions, size):
+            if interrupted():
+                raise Cancelled("the derivatives are not wanted any more")
+            count = min(size, num_directions - start)
+            directions = device.stage([_rows(a, start, count) for a in job.directions], count)
             taken = of.jvp(directions) if kind == "jvp" else of.vjp(directions)
-        except NotImplementedError as error:
-            raise NotDifferentiable(f"{job.model.name}: {error}") from error
-        found.append(engine.device.fetch([each.detach() for each in taken])())
+            found.append(device.fetch([each.detach() for each in taken])())
+    except NotImplementedError as error:
+        raise NotDifferentiable(f"{job.model.name}: {error}") from error
     return [np.concatenate(column) for column in zip(*found, strict=True)]
+
+
+def _num_directions(job: SolveJob) -> int:
+    return max(len(array) for array in job.directions)
 
 
 def _rows(array: Array, start: int, count: int) -> list[Array]:
@@ -120,3 +126,13 @@ def _rows(array: Array, start: int, count: int) -> list[Array]:
     if not len(array):
         return [np.zeros(array.shape[1:], array.dtype)] * count
     return list(array[start : start + count])
+
+
+def _unknown(job: SolveJob, solved: Solved) -> list[Array]:
+    """In place of derivatives of what is not there."""
+    like = solved.outputs if job.work.kind == "jvp" else arguments_of(job)
+    shapes = [(_num_directions(job), *array.shape) for array in like]
+    return [
+        np.full(shape, np.nan, array.dtype) if array.dtype.kind == "f" else np.zeros(shape)
+        for shape, array in zip(shapes, like, strict=True)
+    ]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from certisolve_server.jobs import Kind
 
-from .memory import kept_bytes
+from .memory import kept_row_bytes
 from .modes import RowFunction, differentiable_copies, pullback, pushforward
 from .solution_map import AbstractSolutionMap
 
@@ -38,6 +38,5 @@ class DirectPass(AbstractSolutionMap):
     def batch_size(self, kind: Kind) -> int:
         if kind == "jvp":
             return self._max_batch_size
-        row = differentiable_copies(self._at, 1)
-        kept = kept_bytes(lambda: self._function(row))
+        kept = kept_row_bytes(lambda count: self._function(differentiable_copies(self._at, count)))
         return max(1, min(self._max_batch_size, self._memory_bytes // kept))

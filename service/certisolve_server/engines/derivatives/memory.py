@@ -9,11 +9,17 @@ from torch.autograd.graph import saved_tensors_hooks
 DEFAULT_MEMORY_BYTES = 1 << 30
 
 
-def kept_bytes(compute: Callable[[], object]) -> int:
-    """Bytes that autograd keeps of a computation; at least 1.
+def kept_row_bytes(compute: Callable[[int], object]) -> int:
+    """Bytes that autograd keeps of each row; at least 1.
 
-    Weights, which are kept anyway, are counted too: an upper bound.
+    Args:
+        compute: something that derivatives can be taken of, with so many rows.
     """
+    # The difference is without weights, which are there anyway.
+    return max(1, _kept_bytes(lambda: compute(2)) - _kept_bytes(lambda: compute(1)))
+
+
+def _kept_bytes(compute: Callable[[], object]) -> int:
     sizes: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -23,6 +29,6 @@ def kept_bytes(compute: Callable[[], object]) -> int:
 
     with saved_tensors_hooks(note, lambda tensor: tensor):
         result = compute()
-    # Kept until here, so that no two tensors had one address.
+    # Until here, so that no two tensors had one address.
     del result
-    return max(1, sum(sizes.values()))
+    return sum(sizes.values())

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from certisolve_server.engines.base import AbstractEngine
 from certisolve_server.engines.families.iterative_solver import IterativeSolverEngine
+from certisolve_server.engines.stepping import SteppingEngine
 from certisolve_server.jobs import SolveJob, Work
 
 from .direct import DirectPass
@@ -13,10 +14,11 @@ from .implicit import LinearSystem
 from .modes import RowFunction
 from .solution_map import AbstractSolutionMap
 from .solved import Solved, arguments_of
+from .trajectory import Trajectory
 
 
 def solution_map(
-    engine: AbstractEngine, job: SolveJob, solved: Solved, memory_bytes: int
+    engine: AbstractEngine | SteppingEngine, job: SolveJob, solved: Solved, memory_bytes: int
 ) -> AbstractSolutionMap:
     """The map from a job's inputs and parameters to its solution, on the engine's device.
 
@@ -28,10 +30,12 @@ def solution_map(
     """
     arguments = engine.device.stage([[array] for array in arguments_of(job)], 1)
     at = [tensor[0] for tensor in arguments]
+    max_batch_size = engine.artifact.manifest.max_batch_size
+    if isinstance(engine, SteppingEngine):
+        return Trajectory(engine.stepper, job, at, max_batch_size, memory_bytes)
     if isinstance(engine, IterativeSolverEngine):
         [x] = engine.device.stage([[solved.outputs[0]]], 1)
         return LinearSystem(engine, at, x[0], job.work)
-    max_batch_size = engine.artifact.manifest.max_batch_size
     return DirectPass(_pass(engine, job.work), at, max_batch_size, memory_bytes)
 
 
