@@ -6,21 +6,21 @@ from certisolve_server.engines.program import ProgramError, Programs, open_progr
 from certisolve_server.engines.stepping import SteppingEngine
 from certisolve_server.jobs import Artifact
 
-from .feedback_ode import FeedbackOdeEngine
+from .feedback_ode import FeedbackOdeStepper
 from .iterative_solver import IterativeSolverEngine
 from .map import MapEngine
 from .rollout import RolloutStepper
 
 #: Families that answer a batch at once.
-_ENGINES: dict[str, type[MapEngine | IterativeSolverEngine | FeedbackOdeEngine]] = {
+_ENGINES: dict[str, type[MapEngine | IterativeSolverEngine]] = {
     "map": MapEngine,
     "iterative-solver": IterativeSolverEngine,
-    "feedback-ode": FeedbackOdeEngine,
 }
 #: Families that answer in many steps.
-_STEPPERS: dict[str, type[RolloutStepper]] = {
+_STEPPERS: dict[str, type[RolloutStepper | FeedbackOdeStepper]] = {
     "rollout": RolloutStepper,
     "memory-rollout": RolloutStepper,
+    "feedback-ode": FeedbackOdeStepper,
 }
 
 

@@ -1,92 +1,130 @@
 """`feedback-ode`: a learned vector field, corrected by measurements through a cascade of observers.
 
-Jia et al., "Feedback Favors the Generalization of Neural ODEs", 2024. At measurement m, layer i
-predicts step i + 1 from what layer i - 1 predicted, corrected by its own observer:
-
-    k = F(x_i, y_i, exp(-βi)),   y_i <- y_i + Δ k,   x_{i+1} = x_i + Δ k,   x_0 = measurement m
-
-Before the first measurement the observers are the uncorrected states, so that with a single
-measurement the forecast is that of the vector field alone.
+See `cascade` for the mathematics.
 """
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
-import torch
+import numpy as np
 from torch import Tensor
+from torch.nn.functional import pad
 
-from certisolve_server.engines.base import AbstractEngine, Answer
 from certisolve_server.engines.device import AbstractDevice
-from certisolve_server.engines.program import Programs
-from certisolve_server.jobs import Artifact, Work
+from certisolve_server.engines.program import AbstractProgram
+from certisolve_server.engines.stepping.fixed_course import FixedCourse
+from certisolve_server.engines.stepping.fixed_stepper import AbstractFixedStepper
+from certisolve_server.engines.stepping.stepper import Rows, Stepped
+from certisolve_server.horizon import MAX_STEPS
+from certisolve_server.jobs import Artifact, Lane, SolveJob, Work
+
+from .cascade import Cascade, Move, Plan
+from .pairs import Lengths, pairs_of
+
+_KEPT_PLANS = 32
 
 
-class FeedbackOdeEngine(AbstractEngine):
-    """Runs all measurements through the cascade, along its diagonals.
+class FeedbackOdeStepper(AbstractFixedStepper):
+    """A pass through the layers that are due, of all slots together.
 
-    Layer i at measurement m needs layer i - 1 at m, and its own observer from m - 1: all pairs with
-    the same m + i are one batch, and M measurements through N layers take M + N - 1 passes.
+    Rows are the layers `x` of shape (slot, layer + 1, state), the observers `y` of shape (slot,
+    layer, state) and the `measurements`. Slots with fewer layers than others leave the rest unused.
     """
 
-    def __init__(self, artifact: Artifact, device: AbstractDevice, programs: Programs) -> None:
-        super().__init__(artifact, device, programs.checks)
+    def __init__(
+        self, artifact: Artifact, device: AbstractDevice, program: AbstractProgram
+    ) -> None:
+        super().__init__(device)
         stepping, feedback = artifact.manifest.stepping, artifact.manifest.feedback
         assert stepping is not None
         assert feedback is not None
-        self._field = programs.network
-        self._dt, self._feedback = stepping.dt, feedback
+        self._field = program
+        self._cascade = Cascade(feedback, stepping.dt)
+        # Of many jobs plans are the same, and take longer to make than a small pass.
+        self._forecast = lru_cache(maxsize=_KEPT_PLANS)(self._cascade.forecast)
 
-    def solve(self, inputs: Sequence[Tensor], work: Sequence[Work]) -> Answer:
+    def init(
+        self, inputs: Sequence[Tensor], states: Sequence[Tensor], work: Sequence[Work]
+    ) -> Rows:
         measurements = inputs[0]
+        if states:
+            return {"x": states[0], "y": states[1], "measurements": measurements}
         num_layers = max(each.steps[-1] for each in work)
-        rows = [row for row, each in enumerate(work) for _ in each.steps]
-        layers = [step - 1 for each in work for step in each.steps]
-        forecast = self._forecast(measurements, num_layers)
-        last = torch.tensor([each.steps[-1] for each in work], dtype=torch.float64)
-        findings = {
-            "nfe": last * measurements.shape[1] + last - 1,
-            "noise_gain": torch.tensor(
-                [self._noise_gain(each.steps[-1]) for each in work], dtype=torch.float64
-            ),
+        first = measurements[:, :1]
+        return {
+            "x": pad(first, (0, 0, 0, num_layers)),
+            "y": pad(first, (0, 0, 0, num_layers - 1)),
+            "measurements": measurements,
         }
-        return Answer([forecast[rows, layers]], findings, [len(each.steps) for each in work])
 
-    def _forecast(self, measurements: Tensor, num_layers: int) -> Tensor:
-        """States 1 to N steps after the last measurement, of shape (batch, N, state)."""
-        num_measurements = measurements.shape[1]
-        states, observers = self._open_loop(measurements[:, 0], num_layers)
-        layers = torch.arange(num_layers, dtype=measurements.dtype, device=measurements.device)
-        gains = torch.exp(-self._feedback.decay * layers)
-        for diagonal in range(num_measurements + num_layers - 1):
-            first = max(0, diagonal - num_measurements + 1)
-            end = min(diagonal + 1, num_layers)
-            moved = self._dt * self._derivative(
-                states[:, first:end], observers[:, first:end], gains[first:end]
-            )
-            states[:, first + 1 : end + 1] = states[:, first:end] + moved
-            observers[:, first:end] += moved
-            if diagonal + 1 < num_measurements:
-                states[:, 0] = measurements[:, diagonal + 1]
-        return states[:, 1:]
+    def step(self, rows: Rows, moves: Sequence[Move]) -> Stepped:
+        tensors = [rows[name] for name in ("x", "y", "measurements")]
+        lengths = Lengths(*(tensor.shape[1] for tensor in tensors))
+        x, y, measurements = (tensor.flatten(0, 1) for tensor in tensors)
+        pairs = pairs_of(moves, lengths, x, self._device.padded)
+        states, observers = x.index_select(0, pairs.x), y.index_select(0, pairs.y)
+        [derivative] = self._field(states, observers, pairs.gains)
+        ahead = states + pairs.dt_x * derivative
+        x = x.index_copy(0, pairs.to_x, ahead.index_select(0, pairs.moving_x))
+        if len(pairs.entering):
+            x = x.index_copy(0, pairs.to_layers, measurements.index_select(0, pairs.entering))
+        moved = observers + pairs.dt_y * derivative
+        y = y.index_copy(0, pairs.to_y, moved.index_select(0, pairs.moving_y))
+        after = {"x": x.view_as(rows["x"]), "y": y.view_as(rows["y"])}
+        return Stepped({**rows, **after}, [ahead.index_select(0, pairs.first)])
 
-    def _open_loop(self, measurement: Tensor, num_layers: int) -> tuple[Tensor, Tensor]:
-        """Where layers and observers start: uncorrected states after 0 to N steps, and N - 1."""
-        states, no_gain = [measurement], measurement.new_zeros(1)
-        for _ in range(num_layers - 1):
-            state = states[-1].unsqueeze(1)
-            states.append(states[-1] + self._dt * self._derivative(state, state, no_gain)[:, 0])
-        observers = torch.stack(states, dim=1)
-        return torch.cat([observers, observers[:, -1:]], dim=1), observers
+    def course(self, job: SolveJob) -> FixedCourse:
+        plan = self._plan(job)
+        return FixedCourse(
+            job,
+            dt=self._cascade.dt,
+            warm_up=plan.warm_up,
+            findings=lambda passes: {
+                "nfe": float(plan.num_evaluations(passes)),
+                "noise_gain": plan.noise_gain,
+            },
+            moves=plan.moves.__getitem__,
+        )
 
-    def _derivative(self, states: Tensor, observers: Tensor, gains: Tensor) -> Tensor:
-        """dx/dt of several layers at once, of shape (batch, layer, state)."""
-        batch = gains.expand(len(states), -1).flatten()
-        flat = states.flatten(0, 1).contiguous(), observers.flatten(0, 1).contiguous()
-        [derivative] = self._field(*flat, batch)
-        return derivative.view_as(states)
+    def kept(self, rows: Rows, row: int, course: FixedCourse) -> Sequence[Tensor]:
+        num_layers = course.job.work.steps[-1]
+        return [rows["x"][row, : num_layers + 1], rows["y"][row, :num_layers]]
 
-    def _noise_gain(self, num_layers: int) -> float:
-        """How much noise of a measurement is amplified: Π (1 + Δλ exp(-βi))."""
-        decay, slope = self._feedback.decay, self._dt * self._feedback.eigenvalue
-        logarithms = [math.log1p(slope * math.exp(-decay * i)) for i in range(num_layers)]
-        return math.exp(min(math.fsum(logarithms), 700.0))
+    def aligned(self, rows: Sequence[Rows]) -> Sequence[Rows]:
+        num_layers = max((each["y"].shape[1] for each in rows if each), default=0)
+        return [_grown(each, num_layers) if each else each for each in rows]
+
+    def state_bytes(self, lane: Lane) -> int:
+        """Measurements, and the layers of the longest horizon, before and after a step."""
+        [shape], [dtype] = lane.shapes, lane.dtypes
+        num_states = math.prod(shape[1:])
+        return np.dtype(dtype).itemsize * num_states * (shape[0] + 2 * (2 * MAX_STEPS + 1))
+
+    def _plan(self, job: SolveJob) -> Plan:
+        """Which passes a job takes.
+
+        Raises:
+            ValueError: a session that goes on without the state it goes on from, or with another's.
+        """
+        interval, gain = job.work.interval, job.work.gain
+        num_layers = job.work.steps[-1] if job.work.steps else 0
+        num_measurements, *shape = job.inputs[0].shape
+        if interval is None:
+            return self._forecast(num_layers, num_measurements, gain)
+        if not job.states:
+            if interval > 0:
+                raise ValueError("a session that goes on has layers and observers")
+            return self._cascade.opening(num_layers, gain)
+        expected = [(num_layers + 1, *shape), (num_layers, *shape)]
+        if [state.shape for state in job.states] != expected:
+            raise ValueError(f"layers and observers must be of shapes {expected}")
+        return self._cascade.correction(num_layers, gain, interval)
+
+
+def _grown(rows: Rows, num_layers: int) -> Rows:
+    """The same with room for more layers."""
+    missing = num_layers - rows["y"].shape[1]
+    if not missing:
+        return rows
+    return {**rows, **{name: pad(rows[name], (0, 0, 0, missing)) for name in ("x", "y")}}

@@ -66,12 +66,11 @@ class SlotBank:
             size = len(courses)
             sources = [stay.get(slot) for slot in range(size)]
             sources += sources[-1:] * (self._device.padded(size) - size if size else 0)
-            rows, *coming = self._stepper.aligned([self._rows, *(group.rows for group in groups)])
-            self._rows = arrange(
-                rows,
-                sources,
-                [group._replace(rows=rows) for group, rows in zip(groups, coming, strict=True)],
-            )
+            # Where nobody stays, new rows need not be as large as those that were there.
+            standing = self._rows if stay else {}
+            rows, *coming = self._stepper.aligned([standing, *(group.rows for group in groups)])
+            joining = [Group(new, each.slots) for new, each in zip(coming, groups, strict=True)]
+            self._rows = arrange(rows, sources, joining)
         self._courses = [courses[slot] for slot in range(size)]
 
     def run(
@@ -174,11 +173,9 @@ class SlotBank:
         stepped: Stepped | None = None
         num_steps, reported = 0, False
         while num_steps < most and not reported:
-            moves = [course.move for course in courses]
-            moves += moves[-1:] * (size - len(moves))
             before = stepped
             try:
-                stepped = self._stepper.step(rows, moves)
+                stepped = self._stepper.step(rows, [course.move for course in courses])
             except Exception:
                 if before is None:
                     raise

@@ -65,7 +65,7 @@ class AbstractStepper(ABC, Generic[CourseT]):
 
         Args:
             rows: from `init` or `step`.
-            moves: per row, the `move` of its course.
+            moves: the `move` of the course of each row in front; rows behind them are padding.
         """
 
     @abstractmethod
