@@ -1,7 +1,7 @@
 """What the programs of an artifact take: tensors for tracing, and the names of their axes.
 
 A request holds inputs; a program that advances in time takes a frame and states, a vector field a
-state and its observer, a network of directions a residual.
+state and its observer or the time, a network of directions a residual.
 """
 
 import torch
@@ -18,6 +18,9 @@ def program_arguments(spec: ModelSpec, inputs: Arguments) -> Arguments:
     if spec.family == "feedback-ode":
         x = inputs[0][:, -1].contiguous()
         return x, x.clone(), x.new_ones(len(x))
+    if spec.family == "ode":
+        y, *parameters = inputs
+        return (y, y.new_zeros(len(y)), *parameters)
     if spec.family == "iterative-solver":
         return tuple(tensor.float() for tensor in _right_hand_side_first(spec, inputs))
     frames = [
@@ -32,6 +35,9 @@ def program_axes(spec: ModelSpec) -> Axes:
     if spec.family == "feedback-ode":
         state = spec.inputs[0].axes[1:]
         return state, state, ()
+    if spec.family == "ode":
+        num_parameters = len(spec.input_names) - 1
+        return (spec.inputs[0].axes, (), *[()] * num_parameters)
     if spec.family == "iterative-solver":
         return system_axes(spec)
     frames = [
@@ -59,7 +65,7 @@ def system_axes(spec: ModelSpec) -> Axes:
 def checks_axes(spec: ModelSpec) -> Axes:
     """Axes of what a graph of checks takes: inputs, then outputs."""
     inputs = [tensor.axes for tensor in spec.inputs]
-    times = ("t",) if spec.stepping else ()
+    times = ("t",) if spec.advances else ()
     return (*inputs, *((*times, *tensor.axes) for tensor in spec.outputs))
 
 

@@ -33,6 +33,8 @@ from .spec import ModelSpec
 
 OPERATOR_FILE, CHECKS_FILE = "operator.pt2", "checks.pt2"
 TOLERANCE_BATCH = 8
+#: In units of the relative tolerance of a step.
+_STEPS_APART = 10.0
 
 
 def build_artifact(
@@ -94,10 +96,10 @@ def _golden(model: nn.Module, spec: ModelSpec, examples: list[Arguments]) -> dic
         inputs = [tensor[: layout.GOLDEN_BATCH] for tensor in example]
         tensors |= layout.golden_tensors(
             layout.golden_case(sizes),
-            {each.name: tensor for each, tensor in zip(spec.inputs, inputs, strict=True)},
+            dict(zip(spec.input_names, inputs, strict=True)),
             answer(model, spec, inputs),
             spec.outputs,
-            advances=spec.stepping is not None,
+            advances=spec.advances,
         )
     return tensors
 
@@ -126,19 +128,25 @@ def _manifest(
         parameters=spec.parameters,
         t=spec.t,
         stepping=spec.stepping,
+        integration=spec.integration,
         feedback=spec.feedback(model) if spec.feedback else None,
         iteration=_iteration(spec),
         postprocess=spec.postprocess(model),
         checks=_checks(spec),
         resolutions=record.resolutions,
         unvalidated_resolution=spec.unvalidated_resolution,
-        batch_tolerance=layout.batch_tolerance(deviation),
-        golden_tolerance=GOLDEN_TOLERANCE,
+        batch_tolerance=max(layout.batch_tolerance(deviation), _of_steps(spec)),
+        golden_tolerance=max(GOLDEN_TOLERANCE, _of_steps(spec)),
         max_batch_size=spec.max_batch_size,
         baselines=record.baselines,
         training=record.training,
         files=files,
     )
+
+
+def _of_steps(spec: ModelSpec) -> float:
+    """How much two integrations to the same tolerance may differ, by their steps alone."""
+    return _STEPS_APART * spec.integration.rtol if spec.integration else 0.0
 
 
 def _iteration(spec: ModelSpec) -> Iteration | None:

@@ -15,6 +15,7 @@ from .specs import (
     projectile_neural_feedback,
     spiral_feedback,
     spiral_neural_feedback,
+    vanderpol_node,
 )
 
 _SPECS = (
@@ -27,6 +28,7 @@ _SPECS = (
     spiral_neural_feedback.SPEC,
     projectile_feedback.SPEC,
     projectile_neural_feedback.SPEC,
+    vanderpol_node.SPEC,
     kan_formula.SPEC,
     kan_friction.SPEC,
     diffreact_multionet.SPEC,

@@ -13,6 +13,7 @@ from certisolve.manifest import (
     Axis,
     Family,
     Feedback,
+    Integration,
     ParameterSpec,
     Postprocess,
     Stepping,
@@ -97,7 +98,8 @@ class ModelSpec:
     Attributes:
         version: raised when weights or contract change.
         family: how it is run, see `manifest.Manifest`.
-        stepping: of families that advance in time.
+        stepping: of families that advance in time by steps of one size.
+        integration: of the family `ode`.
         feedback: of the family `feedback-ode`, given the trained network.
         system: of the family `iterative-solver`.
         postprocess: what the server does to the outputs, given the trained network.
@@ -113,6 +115,7 @@ class ModelSpec:
         architecture: the network with random weights.
         train: the network with trained weights.
         unseen: as many samples as asked for, at each resolution, from seeds kept out of training.
+            Their inputs are those of requests, then the parameters with `program_input`.
         examples: a batch of inputs at each resolution, without the answers, in no time.
         served: what is exported of the trained network.
         predict: the whole answer to a batch of inputs, as the server gives it: the first output, or
@@ -124,6 +127,7 @@ class ModelSpec:
     version: str
     family: Family = "map"
     stepping: Stepping | None = None
+    integration: Integration | None = None
     feedback: Callable[[nn.Module], Feedback] | None = None
     system: LinearSystem | None = None
     postprocess: Callable[[nn.Module], tuple[Postprocess, ...]] = no_postprocess
@@ -153,3 +157,14 @@ class ModelSpec:
     served: Callable[[nn.Module], nn.Module] = itself
     predict: Callable[..., Tensor | tuple[Tensor, ...]] = forward
     solvers: tuple[ClassicalSolver, ...]
+
+    @property
+    def advances(self) -> bool:
+        """Whether answers have an axis of times."""
+        return self.stepping is not None or self.integration is not None
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Of the inputs of samples: those of requests, then the parameters that are passed."""
+        passed = (spec.name for spec in self.parameters if spec.program_input)
+        return (*(spec.name for spec in self.inputs), *passed)

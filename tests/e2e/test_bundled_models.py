@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,13 +127,10 @@ def test_every_bundled_model_reproduces_its_golden_answers(door: str, bundled: L
     for artifact in scan(ARTIFACTS).artifacts:
         spec = artifact.manifest
         for case in golden_cases(artifact):
-            requests = [
-                {name: rows[index] for name, rows in case.inputs.items()} for index in range(2)
-            ]
-            num_frames = case.outputs[spec.outputs[0].name].shape[1] if spec.stepping else 0
-            dt = spec.stepping.dt if spec.stepping else 0.0
-            t = [dt * (frame + 1) for frame in range(num_frames)] or None
-            answers = solve_through(door, bundled, spec.name, requests, t=t)
+            num_frames = case.outputs[spec.outputs[0].name].shape[1] if spec.advances else 0
+            t = [_time(spec, frame) for frame in range(num_frames)] or None
+            rows = [{name: rows[i] for name, rows in case.inputs.items()} for i in range(2)]
+            answers = [_answer(door, bundled, spec, row, t=t) for row in rows]
             for index, solution in enumerate(answers):
                 for output in spec.outputs:
                     golden = case.outputs[output.name][index]
@@ -141,18 +139,32 @@ def test_every_bundled_model_reproduces_its_golden_answers(door: str, bundled: L
                     assert difference <= (spec.golden_tolerance + spec.batch_tolerance) * size
 
 
+def _time(spec: Manifest, frame: int) -> float:
+    """Of the golden frames: those of the first steps, or the first times of the manifest."""
+    return spec.t[frame] if spec.stepping is None else spec.stepping.dt * (frame + 1)
+
+
+def _answer(
+    door: str, server: LocalServer, spec: Manifest, row: dict[str, np.ndarray], **options: Any
+) -> Solution:
+    """The answer to inputs and parameters, which a request has in different places."""
+    names = {each.name for each in spec.inputs}
+    inputs = {name: value for name, value in row.items() if name in names}
+    parameters = {name: float(value) for name, value in row.items() if name not in names}
+    [solution] = solve_through(door, server, spec.name, [inputs], parameters=parameters, **options)
+    return solution
+
+
 @pytest.mark.parametrize("door", ["http-sync", "grpc-async"])
 @pytest.mark.parametrize("name", sorted(CATALOG))
 def test_every_bundled_model_meets_its_manifest_on_unseen_inputs(
     door: str, name: str, bundled: LocalServer, samples: dict[str, list[Samples]]
 ) -> None:
-    spec, names = CATALOG[name], [each.name for each in CATALOG[name].inputs]
-    for measured, cases in zip(manifest(bundled, name).resolutions, samples[name], strict=True):
-        requests = [
-            dict(zip(names, (tensor[index].numpy() for tensor in cases.inputs), strict=True))
-            for index in range(len(cases))
-        ]
-        solutions = solve_through(door, bundled, name, requests)
+    spec, served = CATALOG[name], manifest(bundled, name)
+    for measured, cases in zip(served.resolutions, samples[name], strict=True):
+        columns = [tensor.numpy() for tensor in cases.inputs]
+        rows = [dict(zip(spec.input_names, row, strict=True)) for row in zip(*columns, strict=True)]
+        solutions = [_answer(door, bundled, served, row) for row in rows]
         assert all(solution.status == "ok" for solution in solutions)
         told = [solution.diagnostics for solution in solutions]
         assert all(each is not None and each.in_validated_range for each in told)

@@ -24,6 +24,7 @@ from certisolve_zoo.kan.network import Kan
 from certisolve_zoo.kan.range_check import KnotExcess
 from certisolve_zoo.ode.feedback import FeedbackField, LinearFeedback, NeuralFeedback
 from certisolve_zoo.ode.field import VectorField
+from certisolve_zoo.ode.scales import TwoScaleField
 from certisolve_zoo.operators.deeponet import DeepOnet
 from certisolve_zoo.operators.ffno import Ffno1d
 from certisolve_zoo.operators.fno import Fno1d, Fno2d, PeriodicFno2d
@@ -137,6 +138,7 @@ all_architectures = [
         "linear-feedback", lambda: _feedback(LinearFeedback(torch.eye(2))), ((2,), (2,), ())
     ),
     Architecture("neural-feedback", lambda: _feedback(NeuralFeedback(2, (8, 8))), ((2,), (2,), ())),
+    Architecture("two-scale-field", lambda: TwoScaleField(VectorField(2, (8, 8))), ((2,), (), ())),
     Architecture("mgno", lambda: MgNo2d(1, 1, 6, 2, 3), (("y", "x", 1),), BLOCKS, 4),
     Architecture(
         "mgno-periodic",
