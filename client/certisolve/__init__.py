@@ -43,6 +43,9 @@ from ._results import Solution as Solution
 from ._results import Timings as Timings
 from ._results import WorkerInfo as WorkerInfo
 from ._retry import RetryPolicy as RetryPolicy
+from ._session_calls import SessionInfo as SessionInfo
+from ._sessions import AsyncSession as AsyncSession
+from ._sessions import Session as Session
 from ._streams import AsyncStream as AsyncStream
 from ._streams import Stream as Stream
 from ._transports.base import AsyncTransport as AsyncTransport
@@ -56,6 +59,7 @@ __all__ = [
     "AsyncClient",
     "AsyncHttpTransport",
     "AsyncJob",
+    "AsyncSession",
     "AsyncStream",
     "AsyncTransport",
     "Call",
@@ -89,7 +93,9 @@ __all__ = [
     "RequestTimeout",
     "RetryPolicy",
     "ServerError",
+    "Session",
     "SessionConflict",
+    "SessionInfo",
     "Solution",
     "Stream",
     "Timings",

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from ._arguments import check_name
 from ._arrays import Array, Tensor
 from ._calls import (
     Call,
@@ -27,6 +28,8 @@ from ._jobs import AsyncJob, apoll, draw_key, rest_of
 from ._open import open_async_transport
 from ._results import ModelInfo, Solution
 from ._retry import Attempts, RetryPolicy
+from ._session_calls import Manner, build_get, build_open, build_restore, read_session
+from ._sessions import AsyncSession
 from ._streams import AsyncStream
 from ._transports.base import AsyncTransport
 
@@ -205,6 +208,61 @@ class AsyncClient:
             timeout_s=self._timeout_s,
         )
 
+    async def session(
+        self,
+        model: str,
+        inputs: Mapping[str, Tensor],
+        *,
+        t: float = 0.0,
+        parameters: Mapping[str, float] | None = None,
+        version: str | None = None,
+        horizon_steps: int | None = None,
+        gain: float | None = None,
+        automatic_gain: bool = False,
+        max_noise_gain: float | None = None,
+        ttl: float | None = None,
+        priority: Priority = "normal",
+        timeout: float | None = None,  # noqa: ASYNC109 - as `Client.session`
+    ) -> AsyncSession:
+        """As `Client.session`: `async with await client.session(...) as session:`."""
+        manner = self._manner(priority, timeout)
+        call = build_open(
+            model,
+            inputs,
+            manner,
+            parameters=parameters,
+            t=t,
+            version=version,
+            horizon_steps=horizon_steps,
+            gain=gain,
+            automatic_gain=automatic_gain,
+            max_noise_gain=max_noise_gain,
+            ttl_s=ttl,
+        )
+        return await self._session(call, manner)
+
+    async def restore_session(
+        self,
+        snapshot: bytes,
+        *,
+        priority: Priority = "normal",
+        timeout: float | None = None,  # noqa: ASYNC109 - as `Client.restore_session`
+    ) -> AsyncSession:
+        """As `Client.restore_session`."""
+        manner = self._manner(priority, timeout)
+        return await self._session(build_restore(snapshot, manner), manner)
+
+    async def attach_session(
+        self,
+        session_id: str,
+        *,
+        priority: Priority = "normal",
+        timeout: float | None = None,  # noqa: ASYNC109 - as `Client.attach_session`
+    ) -> AsyncSession:
+        """As `Client.attach_session`."""
+        manner = self._manner(priority, timeout)
+        return await self._session(build_get(check_name("session_id", session_id), manner), manner)
+
     async def aclose(self) -> None:
         """As `Client.close`."""
         await self._transport.aclose()
@@ -219,6 +277,14 @@ class AsyncClient:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    async def _session(self, call: Call, manner: Manner) -> AsyncSession:
+        info = read_session(await self._send(call))
+        return AsyncSession(info, send=self._send, manner=manner)
+
+    def _manner(self, priority: Priority, timeout: float | None) -> Manner:
+        timeout_s = self._timeout_s if timeout is None else check_timeout(timeout)
+        return Manner(self._tenant, priority, timeout_s)
 
     async def _send(self, call: Call) -> Reply:
         attempts = Attempts(call, self._retry, self._clock.monotonic())

@@ -32,7 +32,21 @@ from ._results import (
 from .manifest import Manifest
 
 Operation = Literal[
-    "models", "model", "solve", "submit_solve", "stream", "job", "watch_job", "cancel_job"
+    "models",
+    "model",
+    "solve",
+    "submit_solve",
+    "stream",
+    "job",
+    "watch_job",
+    "cancel_job",
+    "open_session",
+    "restore_session",
+    "get_session",
+    "observe",
+    "predict",
+    "snapshot",
+    "close_session",
 ]
 #: Prefix of the tensors in a solve reply that are coordinates.
 COORDS = "coords."
@@ -58,6 +72,8 @@ class Call:
         idempotency_key: the server answers a second request under the same key with the job of the
             first; `solve` and `submit_solve` only. None for none.
         job_id: `job`, `watch_job` and `cancel_job` only.
+        session_id: of the calls to a session that there is.
+        data: `restore_session` only: the snapshot.
         wait_s: how long the server may wait for the job to end before it answers; `job` only.
     """
 
@@ -71,6 +87,8 @@ class Call:
     priority: Priority = "normal"
     idempotency_key: str | None = None
     job_id: str = ""
+    session_id: str = ""
+    data: bytes = b""
     wait_s: float = 0.0
 
     @property

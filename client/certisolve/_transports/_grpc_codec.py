@@ -29,7 +29,10 @@ from certisolve.v1 import (
 )
 from certisolve.v1.problem_pb2 import Problem
 from certisolve.v1.tensor_pb2 import Tensor
-from certisolve.wire import WireError, dtype_name, from_bytes, to_bytes
+from certisolve.wire import WireError, from_bytes
+
+from ._grpc_sessions import session_methods
+from ._grpc_tensors import encode_tensors
 
 #: The fields are bounded by the server's limits, not by the library's 4 MiB. A failed connection
 #: is tried again soon, so that a retried call finds out; the server may just be starting.
@@ -98,6 +101,10 @@ def bind(channel: grpc.Channel | grpc.aio.Channel) -> Mapping[Operation, Method]
         "job": Method(jobs.GetJob, _encode_job, _decode_job),
         "watch_job": Method(jobs.WatchJob, _encode_watch_job, _decode_job),
         "cancel_job": Method(jobs.CancelJob, _encode_cancel_job, _decode_job),
+        **{
+            operation: Method(*parts)
+            for operation, parts in session_methods(channel, _decode_solve).items()
+        },
     }
 
 
@@ -199,7 +206,7 @@ def _encode_solve(call: Call) -> solve_pb2.SolveRequest:
     return solve_pb2.SolveRequest(
         model=call.model,
         version=call.version or "",
-        inputs={name: _encode_tensor(array) for name, array in call.tensors.items()},
+        inputs=encode_tensors(call.tensors),
         parameters=call.body.get("parameters"),
         t=call.body.get("t"),
         steps=call.body.get("steps"),
@@ -221,10 +228,6 @@ def _encode_watch_job(call: Call) -> job_pb2.WatchJobRequest:
 
 def _encode_cancel_job(call: Call) -> job_pb2.CancelJobRequest:
     return job_pb2.CancelJobRequest(id=call.job_id)
-
-
-def _encode_tensor(array: Array) -> Tensor:
-    return Tensor(dtype=dtype_name(array), shape=array.shape, data=bytes(to_bytes(array)))
 
 
 def _decode_models(message: model_pb2.ListModelsReply) -> Reply:

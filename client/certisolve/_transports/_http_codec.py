@@ -21,6 +21,8 @@ from certisolve._errors import (
 from certisolve.sequence import SAFETENSORS_SEQ
 from certisolve.wire import SAFETENSORS, WireError, decode_safetensors, encode_safetensors
 
+from ._http_sessions import session_route
+
 # Fields of floats hardly compress; asking for gzip would only cost time.
 _HEADERS = {"User-Agent": "certisolve-python", "Accept-Encoding": "identity"}
 #: Media type of server-sent events.
@@ -41,7 +43,7 @@ class HttpCodec:
         method, path, headers = _route(call)
         content = None
         if method == "POST":
-            content = _encode_solve(call)
+            content = call.data or _encode_solve(call)
             headers["Content-Type"] = SAFETENSORS
         return httpx.Request(
             method,
@@ -197,6 +199,9 @@ def _route(call: Call) -> tuple[str, str, dict[str, str]]:
             return "GET", _job_path(call) + "/events", {"Accept": EVENT_STREAM}
         case "cancel_job":
             return "DELETE", _job_path(call), {"Accept": "application/json"}
+        case _:
+            method, path, headers = session_route(call)
+            return method, path, headers | call.terms | _deadline(call)
 
 
 def _model_path(call: Call) -> str:
