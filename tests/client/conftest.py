@@ -49,6 +49,9 @@ class Blocking:
     def job(self, job_id):
         return Blocking(self._portal, self._target.job(job_id))
 
+    def stream(self, *args, **kwargs):
+        return BlockingStream(self._portal, self._target.stream(*args, **kwargs))
+
     def _iterate(self, method, *args, **kwargs):
         iterator = method(*args, **kwargs)
         end = object()
@@ -61,6 +64,36 @@ class Blocking:
     def _call(self, method, *args, **kwargs):
         result = self._portal.call(functools.partial(method, *args, **kwargs))
         return Blocking(self._portal, result) if isinstance(result, AsyncJob) else result
+
+
+class BlockingStream:
+    """An asynchronous stream, read from blocking code."""
+
+    def __init__(self, portal, stream):
+        self._portal = portal
+        self._stream = stream
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        try:
+            return self._portal.call(anext, self._stream)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def close(self):
+        self._portal.call(self._stream.aclose)
+
+    def __enter__(self):
+        self._portal.call(self._stream.__aenter__)
+        return self
+
+    def __exit__(self, *error):
+        self._portal.call(self._stream.__aexit__, *error)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from certisolve.manifest import (
     TensorSpec,
     ValidatedResolution,
 )
+from certisolve.sequence import SAFETENSORS_SEQ
 from certisolve.v1 import (
     job_pb2,
     job_pb2_grpc,
@@ -49,6 +50,8 @@ from certisolve.wire import (
     encode_safetensors,
     from_bytes,
 )
+
+from .stream_server import Part, StreamCut, messages, parts, sequence
 
 DIGEST = "ab" * 32
 
@@ -142,6 +145,9 @@ class Solve:
     steps: int | None = None
     save_every: int | None = None
     resume_from: int | None = None
+    tolerance: float | None = None
+    rtol: float | None = None
+    atol: float | None = None
     deadline_s: float | None = None
     tenant: str | None = None
     priority: str | None = None
@@ -206,7 +212,11 @@ class Backend:
         cuts: after how many events the next streams break; those after them do not.
         num_streams: how many were opened.
         closed_streams: counts those that ended, broke or were left.
+        digests: of the programs that answer the next streams; those after them have `digest`.
+        failure: how a stream of the model `failing` fails.
     """
+
+    digest = DIGEST
 
     def __init__(self) -> None:
         self.requests: list[Solve] = []
@@ -216,13 +226,17 @@ class Backend:
         self.released = threading.Event()
         self.ends_jobs = False
         self.cuts: list[int] = []
+        self.digests: list[str] = []
+        self.failure = Refused("internal")
         self.num_streams = 0
         self.closed_streams = threading.Semaphore(0)
 
     def reset(self) -> None:
         """Forget everything scripted and recorded."""
-        for recorded in (self.requests, self.refusals, self.jobs, self.keys, self.cuts):
+        recordings = (self.requests, self.refusals, self.jobs, self.keys, self.cuts, self.digests)
+        for recorded in recordings:
             recorded.clear()
+        self.failure = Refused("internal")
         self.released.clear()
         self.ends_jobs = False
         self.num_streams = 0
@@ -233,6 +247,10 @@ class Backend:
         if request.model == "stuck":
             self.released.wait(10)
         return self.answer(request)
+
+    def stream(self, request: Solve) -> Iterator[Part]:
+        self._admit(request)
+        return parts(self, request)
 
     def submit(self, request: Solve) -> BackgroundSolve:
         self._admit(request)
@@ -316,10 +334,6 @@ class Backend:
             raise Refused(request.model.removeprefix("problem-"), "inputs.u0")
 
 
-class StreamCut(Exception):
-    """The connection of a stream breaks."""
-
-
 # HTTP
 
 
@@ -372,11 +386,20 @@ def create_app(backend: Backend) -> Starlette:
         Route("/v1/models", models),
         Route("/v1/models/{model}", model),
         Route("/v1/models/{model}/solve", solve, methods=["POST"]),
+        _stream_route(backend),
         Route("/v1/jobs/{id}", get_job, methods=["GET"]),
         Route("/v1/jobs/{id}/events", events),
         Route("/v1/jobs/{id}", cancel, methods=["DELETE"]),
     ]
     return Starlette(routes=routes, exception_handlers={Refused: refuse})  # type: ignore[dict-item]  # handlers are contravariant
+
+
+def _stream_route(backend: Backend) -> Route:
+    async def solve_stream(request: Request) -> Response:
+        told = backend.stream(_parse_solve(request, await request.body(), SAFETENSORS_SEQ))
+        return StreamingResponse(sequence(told, Refused), media_type=SAFETENSORS_SEQ)
+
+    return Route("/v1/models/{model}/solve/stream", solve_stream, methods=["POST"])
 
 
 @contextlib.contextmanager
@@ -396,9 +419,9 @@ def serve_http(backend: Backend):
         listener.close()
 
 
-def _parse_solve(request: Request, body: bytes) -> Solve:
+def _parse_solve(request: Request, body: bytes, accept: str = SAFETENSORS) -> Solve:
     assert request.headers["Content-Type"] == SAFETENSORS
-    assert request.headers["Accept"] == SAFETENSORS
+    assert request.headers["Accept"] == accept
     tensors, metadata = decode_safetensors(body)
     unknown = metadata.keys() - {"version", "parameters", "t", "steps", "options"}
     assert not unknown, unknown
@@ -470,6 +493,11 @@ class Servicer(
     def Solve(self, request, context):
         with _refusing(context):
             return _solve_reply(*self._backend.solve(_read_solve(request, context)))
+
+    def SolveStream(self, request, context):
+        with _refusing(context):
+            told = self._backend.stream(_read_solve(request, context))
+            yield from messages(told, context, _tensor)
 
     def SubmitSolve(self, request, context):
         with _refusing(context):
@@ -550,9 +578,15 @@ def _read_solve(request, context) -> Solve:
         t=list(request.t),
         steps=request.steps if request.HasField("steps") else None,
         **_OPTIONS | {field.name: value for field, value in request.options.ListFields()},
-        deadline_s=context.time_remaining(),
+        deadline_s=_remaining_s(context),
         **_terms(dict(context.invocation_metadata())),
     )
+
+
+def _remaining_s(context) -> float | None:
+    # Of a call without a deadline, hundreds of years.
+    remaining_s = context.time_remaining()
+    return remaining_s if remaining_s < 1e9 else None
 
 
 def _solve_reply(tensors, metadata) -> solve_pb2.SolveReply:
