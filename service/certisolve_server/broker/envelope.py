@@ -38,6 +38,8 @@ _FIRST_VERSION, _VERSION = 1, 2
 #: What release 0.3 could ask for.
 _FIRST_WORK = ("steps", "tolerance", "checks")
 _USUAL = Work()
+#: What reading raises where a record is not as it should be.
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _LENGTH_BYTES = 8
 _ALIGNMENT = 16
 
@@ -170,8 +172,13 @@ def encode_error(error: ServingError) -> bytes:
 
 
 def decode_error(record: bytes) -> ServingError:
-    """The error of a record."""
-    return error_of(**orjson.loads(record))
+    """The error of a record.
+
+    Raises:
+        InternalError: damaged.
+    """
+    with _reading():
+        return error_of(**orjson.loads(record))
 
 
 def _encode(
@@ -198,7 +205,7 @@ def _encode(
 def _reading() -> Iterator[None]:
     try:
         yield
-    except (KeyError, ValueError, TypeError) as error:
+    except _DAMAGE as error:
         raise InternalError("a damaged record in the queue") from error
 
 

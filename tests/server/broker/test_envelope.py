@@ -1,5 +1,6 @@
 """Jobs and answers survive the way through a queue unchanged, and nothing else is taken for one."""
 
+import contextlib
 import math
 from dataclasses import replace
 
@@ -179,6 +180,37 @@ def test_arrays_are_views_of_the_record():
 def test_anything_else_is_a_damaged_record(record):
     with pytest.raises(InternalError):
         decode_outcome(record)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | finite | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=4,
+)
+#: What a queue holds, and what reads it.
+RECORDS = {
+    "job": (lambda: encode_job(JOB).to_bytes(), lambda record: decode_job(record, None)),
+    "answer": (lambda: encode_outcome(OUTCOME).to_bytes(), decode_outcome),
+    "frame": (lambda: encode_frame(Frame(0, 0.5, JOB.inputs)).to_bytes(), decode_frame),
+}
+
+
+@pytest.mark.parametrize(("encode", "decode"), RECORDS.values(), ids=RECORDS)
+@given(data=st.data())
+def test_whatever_a_header_says_is_read_or_is_damage(encode, decode, data):
+    # One that could raise anything else would end the task that reads for everybody.
+    def change(header):
+        name = data.draw(st.sampled_from(sorted(header)))
+        header[name] = data.draw(json_values)
+
+    with contextlib.suppress(InternalError):
+        decode(_changed(encode(), change))
+
+
+@given(json_values)
+def test_an_error_that_cannot_be_read_is_an_internal_one(value):
+    with contextlib.suppress(InternalError):
+        assert isinstance(decode_error(orjson.dumps(value)), ServingError)
 
 
 @given(outcomes.filter(lambda outcome: any(o.size for o in outcome.outputs)), st.data())

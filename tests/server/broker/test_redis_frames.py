@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import anyio
@@ -12,6 +13,7 @@ import pytest
 
 from certisolve_server.broker import Capacity, Claim
 from certisolve_server.broker.redis import RedisBroker
+from certisolve_server.broker.redis.replies import Replies
 from certisolve_server.errors import QueueUnavailable
 from certisolve_server.jobs import (
     Frame,
@@ -240,6 +242,23 @@ async def test_what_a_gateway_has_read_is_deleted(gateway, worker):
         return await worker._connection.command("XLEN", key) <= 300
 
     await until(is_trimmed, True)
+
+
+async def test_a_backlog_of_large_entries_is_read_in_small_parts(worker):
+    count, size = 48, 2 << 20
+    replies = Replies(worker._connection, "gateway", worker._records, lambda: None)
+    key = worker._connection.key("replies", "gateway")
+    for _ in range(count):
+        entry = ("i", "1", "s", "running", "f", "frame", "b", bytes(size))
+        await worker._connection.command("XADD", key, "*", *entry)
+    left = [count]
+    while await replies._read():
+        left.append(await worker._connection.command("XLEN", key))
+    assert left[-1] == 1  # the last one is deleted with the next
+    parts = [before - after for before, after in pairwise(left)]
+    assert max(parts) <= 16
+    assert len(parts) > count // 16
+    await replies.close()
 
 
 async def test_frames_for_a_gateway_that_is_gone_do_not_pile_up(server, worker):

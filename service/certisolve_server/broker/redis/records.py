@@ -110,20 +110,14 @@ class Records:
         Raises:
             InternalError: damaged, or gone with the shared memory it was in.
         """
-        try:
-            record = self._segments.read(body) if self._segments else body
-        except SegmentLost as error:
-            raise InternalError(str(error)) from error
-        return decode_job(record, number(deadline))
+        return decode_job(self._inside(body), number(deadline))
 
     def read_end(self, reply: Reply, timeline: Timeline | None = None) -> JobState:
         """The state at the end of a job; an answer in shared memory can be read once."""
-        if reply.field != "result":
-            return JobState(reply.status, error=decode_error(reply.payload), timeline=timeline)
         try:
-            outcome = decode_outcome(self._take(reply.payload))
-        except SegmentLost as error:
-            return JobState("failed", error=InternalError(str(error)), timeline=timeline)
+            if reply.field != "result":
+                return JobState(reply.status, error=decode_error(reply.payload), timeline=timeline)
+            outcome = decode_outcome(self._inside(reply.payload, remove=True))
         except InternalError as error:
             return JobState("failed", error=error, timeline=timeline)
         return JobState(reply.status, outcome=outcome, timeline=timeline, progress=1.0)
@@ -131,12 +125,18 @@ class Records:
     def read_frame(self, payload: bytes) -> Frame | None:
         """A frame; None if it cannot be read, or not any more."""
         try:
-            return decode_frame(self._take(payload))
-        except (SegmentLost, InternalError):
+            return decode_frame(self._inside(payload, remove=True))
+        except InternalError:
             return None  # the answer has it, too
 
-    def _take(self, payload: bytes) -> bytes | memoryview:
-        return self._segments.read(payload, remove=True) if self._segments else payload
+    def _inside(self, payload: bytes, *, remove: bool = False) -> bytes | memoryview:
+        """The record that came, or that what came refers to."""
+        if self._segments is None:
+            return payload
+        try:
+            return self._segments.read(payload, remove=remove)
+        except SegmentLost as error:
+            raise InternalError(str(error)) from error
 
     def _outgoing(self, claim: Claim, record: Record) -> bytes:
         """The record, or a reference to it if who waits can follow it."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from certisolve_server.broker.frames import FrameStream
@@ -12,7 +12,9 @@ from .connection import COMMAND_TIMEOUT_S, UNREACHABLE, UNUSABLE, Connection, ex
 from .records import Records, Reply
 
 _BLOCK_S = 5.0
-_READ_COUNT = 256
+#: Entries that are read at once: few until it is known how large they are, since a reply must come
+#: in time, however slow the network is.
+_FIRST_COUNT, _LARGEST_COUNT, _READ_BYTES = 16, 256, 16 << 20
 #: Bytes or entries read after which what was read is deleted.
 _TRIM_BYTES, _TRIM_ENTRIES = 4 << 20, 256
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
@@ -61,6 +63,7 @@ class Replies:
         self._on_return = on_return
         self._last: bytes | str = "0-0"
         self._read_entries = self._read_bytes = 0
+        self._count = _FIRST_COUNT
         self._expected: dict[str, Expected] = {}
         self._changes: dict[str, set[asyncio.Event]] = {}
 
@@ -100,6 +103,7 @@ class Replies:
                 await self._read("BLOCK", int(1e3 * _BLOCK_S))
             except UNUSABLE:
                 lost = True
+                self._count = max(1, self._count // 4)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -113,18 +117,27 @@ class Replies:
         """Deliver what has come, whether anything has; with `block`, wait for it."""
         reply = await execute(
             self._client,
-            *("XREAD", "COUNT", _READ_COUNT, *block, "STREAMS", self._stream, self._last),
+            *("XREAD", "COUNT", self._count, *block, "STREAMS", self._stream, self._last),
             timeout_s=_BLOCK_S + COMMAND_TIMEOUT_S,
         )
         self._connection.reached()
-        for _, entries in reply or ():
-            for entry_id, values in entries:
-                self._last = entry_id
-                self._deliver(values)
+        entries = reply[0][1] if reply else []
+        for entry_id, values in entries:
+            self._last = entry_id
+            self._deliver(values)
+        self._adapt(entries)
         if self._read_entries >= _TRIM_ENTRIES or self._read_bytes >= _TRIM_BYTES or not reply:
             await execute(self._client, "XTRIM", self._stream, "MINID", self._last)
             self._read_entries = self._read_bytes = 0
         return bool(reply)
+
+    def _adapt(self, entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> None:
+        """Read fewer at once where they are large, more where many small ones wait."""
+        num_bytes = sum(len(values[b"b"]) for _, values in entries)
+        if num_bytes > _READ_BYTES:
+            self._count = max(1, self._count // 2)
+        elif len(entries) == self._count and 2 * num_bytes <= _READ_BYTES:
+            self._count = min(_LARGEST_COUNT, 2 * self._count)
 
     def _deliver(self, values: Mapping[bytes, bytes]) -> None:
         job_id, field, payload = values[b"i"].decode(), values[b"f"].decode(), values[b"b"]
