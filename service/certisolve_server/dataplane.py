@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from . import admission
+from . import admission, directions
 from .broker import AbstractBroker
 from .broker.base import Idempotency
 from .catalog import Catalog, ModelEntry
+from .derivatives import derivative_of
 from .errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -20,7 +21,17 @@ from .errors import (
     ServingError,
 )
 from .job_ids import JobIds
-from .jobs import Array, JobState, Outcome, Solution, SolveJob, SolveRequest, Terms
+from .jobs import (
+    Array,
+    Derivative,
+    DerivativeRequest,
+    JobState,
+    Outcome,
+    Solution,
+    SolveJob,
+    SolveRequest,
+    Terms,
+)
 from .pending import Pending
 from .solutions import solution_of
 from .streams import SolveStream
@@ -178,6 +189,14 @@ class DataPlane:
             self._metrics.request_done(request.model, ErrorCode.CANCELLED)
             raise
 
+    async def differentiate(self, request: DerivativeRequest) -> Derivative:
+        """A solution and its derivatives; cancelling the call cancels the job.
+
+        Raises:
+            ServingError: refused, failed, or not answered in time.
+        """
+        return await self._counted(request.at.model, self._differentiate(request))
+
     async def submit_solve(self, request: SolveRequest) -> JobView:
         """Accept a request whose answer is fetched later.
 
@@ -275,6 +294,23 @@ class DataPlane:
             job = self._admit(request, traceparent)
             pending = await self._submit(job, request, self._jobs_broker, keep_result=True)
         return await self._accepted(pending)
+
+    async def _differentiate(self, request: DerivativeRequest) -> Derivative:
+        at = request.at
+        if at.terms.idempotency_key:
+            raise InvalidOption(
+                "derivatives are not kept; leave the key out", field="Idempotency-Key"
+            )
+        with self._tracing.solve(at.model, at.terms.traceparent) as traceparent:
+            job = self._admit(at, traceparent)
+            artifact = self._catalog.recall(job.model)
+            limit = self.limits.max_body_bytes
+            job = directions.added(job, request, artifact.manifest, max_bytes=limit)
+            pending = await self._submit(job, at, self._broker, keep_result=False)
+            outcome = await pending.outcome(self._patience_s(at.terms))
+            if outcome is None:
+                raise await pending.given_up()
+            return derivative_of(outcome, artifact, request.kind)
 
     async def _stream(self, request: SolveRequest) -> SolveStream:
         if request.terms.idempotency_key:

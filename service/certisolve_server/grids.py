@@ -32,6 +32,37 @@ def resample(field: Array, axes: Sequence[str], sizes: Mapping[str, int]) -> Arr
     return result.astype(field.dtype, copy=False)
 
 
+def resample_transposed(field: Array, axes: Sequence[str], sizes: Mapping[str, int]) -> Array:
+    """The transpose of `resample`: what a gradient on the grid resampled to is on the other.
+
+    <resample(u), v> = <u, resample_transposed(v)> for all u and v.
+
+    Args:
+        field: gradient by values on the grid that was resampled to.
+        axes: names of its axes.
+        sizes: number of values along each grid axis before it was.
+    """
+    result = field
+    for dimension, name in enumerate(axes):
+        if name in sizes:
+            result = _transposed_axis(result, dimension, sizes[name])
+    return result.astype(field.dtype, copy=False)
+
+
+def _transposed_axis(field: Array, dimension: int, size: int) -> Array:
+    old = field.shape[dimension]
+    if old == size:
+        return field
+    modes = np.moveaxis(np.fft.rfft(field.astype(np.float64), axis=dimension), dimension, -1)
+    kept = np.zeros((*modes.shape[:-1], size // 2 + 1), modes.dtype)
+    common = min(old, size)
+    kept[..., : common // 2 + 1] = modes[..., : common // 2 + 1]
+    if common % 2 == 0:
+        # Halved where it went up from, the Nyquist mode comes from both of the two it went to.
+        kept[..., common // 2] = kept[..., common // 2].real
+    return np.moveaxis(np.fft.irfft(kept, n=size, axis=-1), -1, dimension)
+
+
 def _resample_axis(field: Array, dimension: int, size: int) -> Array:
     old = field.shape[dimension]
     if old == size:

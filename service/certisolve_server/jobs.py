@@ -141,6 +141,24 @@ class SolveRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class DerivativeRequest:
+    """Derivatives of a solution that a caller asks for, before they were checked.
+
+    Attributes:
+        kind: `jvp` or `vjp`.
+        at: the solution.
+        directions: of inputs (`jvp`) or outputs (`vjp`), by name, each of shape (direction, ...),
+            or of the shape of one; those left out are zero.
+        parameter_directions: of parameters (`jvp`), likewise.
+    """
+
+    kind: Kind
+    at: SolveRequest
+    directions: Mapping[str, Array]
+    parameter_directions: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class SolveContext:
     """What turns a worker's arrays back into the caller's solution.
 
@@ -176,8 +194,9 @@ class SolveJob:
         num_answer_bytes: size of the frames asked for; of use where the job is submitted alone, and
             not sent on.
         states: where a session stands, as an `Outcome` had them; empty to begin anew.
-        directions: of a derivative, each of shape (direction, ...): one per input for `jvp`, one
-            per output for `vjp`; empty otherwise.
+        directions: of a derivative, each of shape (direction, ...): one per input and then one per
+            parameter for `jvp`, one per output for `vjp`, of shape (0, ...) for zero; empty
+            otherwise.
     """
 
     id: str
@@ -388,6 +407,22 @@ class Solution:
     batch_size: int
     artifact: "Artifact"
     diagnostics: Diagnostics | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Derivative:
+    """A solution and its derivatives.
+
+    Attributes:
+        solution: where they were taken.
+        derivatives: of outputs (`jvp`) or by inputs (`vjp`), by name, each of shape
+            (direction, ...).
+        parameter_derivatives: by parameters (`vjp`), by name, of shape (direction,).
+    """
+
+    solution: Solution
+    derivatives: Mapping[str, Array]
+    parameter_derivatives: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

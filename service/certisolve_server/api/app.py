@@ -13,11 +13,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from certisolve_server.dataplane import DataPlane
 from certisolve_server.sessionplane import SessionPlane
 
-from . import openapi, problems, rest, session_openapi, sessions
+from . import derivative_openapi, derivatives, openapi, problems, rest, session_openapi, sessions
 
 _VERSION = version("certisolve-server")
 _SOLVE_PATH = "/v1/models/{model}/solve"
 _SOLVE_STREAM_PATH = f"{_SOLVE_PATH}/stream"
+_JVP_PATH, _VJP_PATH = "/v1/models/{model}/jvp", "/v1/models/{model}/vjp"
 _SOLVE = re.compile(r"/v1/models/([^/]+)/solve")
 
 
@@ -34,6 +35,8 @@ def create_app(dataplane: DataPlane, session_plane: SessionPlane | None = None) 
     problems.install(app)
     app.router.routes.append(Route(_SOLVE_PATH, rest.solve, methods=["POST"]))
     app.router.routes.append(Route(_SOLVE_STREAM_PATH, rest.solve_stream, methods=["POST"]))
+    app.router.routes.append(Route(_JVP_PATH, derivatives.jvp, methods=["POST"]))
+    app.router.routes.append(Route(_VJP_PATH, derivatives.vjp, methods=["POST"]))
     app.include_router(rest.router)
     if session_plane is not None:
         app.state.sessions = session_plane
@@ -72,8 +75,14 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         )
         schema["paths"][_SOLVE_PATH] = {"post": openapi.SOLVE}
         schema["paths"][_SOLVE_STREAM_PATH] = {"post": openapi.SOLVE_STREAM}
+        schema["paths"][_JVP_PATH] = {"post": derivative_openapi.JVP}
+        schema["paths"][_VJP_PATH] = {"post": derivative_openapi.VJP}
         definitions = schema.setdefault("components", {}).setdefault("schemas", {})
-        for model in (*openapi.SCHEMAS, *session_openapi.SCHEMAS):
+        for model in (
+            *openapi.SCHEMAS,
+            *session_openapi.SCHEMAS,
+            *derivative_openapi.SCHEMAS,
+        ):
             document = model.model_json_schema(ref_template="#/components/schemas/{model}")
             definitions.update(document.pop("$defs", {}))
             definitions[model.__name__] = document

@@ -10,12 +10,13 @@ from certisolve import wire
 from certisolve_server.jobs import Array, Artifact, Solution, SolveRequest, Terms
 
 from .bodies import JSON as JSON
-from .bodies import take_apart, validated
+from .bodies import Parts, take_apart, validated
 from .schemas import SolveBody
 
 #: Prefix of the tensors of a body that are coordinates.
 COORDS = "coords."
 _NOTHING_MORE = SolveBody()
+_NO_MORE: Mapping[str, Mapping[str, Array]] = {}
 
 
 class Encoded(NamedTuple):
@@ -37,7 +38,15 @@ def decode_solve(model: str, media_type: str, body: bytes, terms: Terms) -> Solv
     Raises:
         InvalidRequest: a subclass that names the field at fault.
     """
-    parts = take_apart(media_type, body, "inputs")
+    return solve_request(model, take_apart(media_type, body, "inputs"), terms)
+
+
+def solve_request(model: str, parts: Parts, terms: Terms) -> SolveRequest:
+    """The request in the parts of a body, of which the first role is `inputs`.
+
+    Raises:
+        InvalidOption: a key is unknown, or its value malformed.
+    """
     parsed = validated(SolveBody, parts.rest) if parts.rest else _NOTHING_MORE
     return SolveRequest(
         model=model,
@@ -57,9 +66,21 @@ def decode_solve(model: str, media_type: str, body: bytes, terms: Terms) -> Solv
     )
 
 
-def encode_solution(solution: Solution, media_type: str) -> Encoded:
-    """A solution in one of the two media types."""
-    return _encode(solution, solution_metadata(solution), media_type)
+def encode_solution(
+    solution: Solution, media_type: str, more: Mapping[str, Mapping[str, Array]] = _NO_MORE
+) -> Encoded:
+    """A solution in one of the two media types.
+
+    Args:
+        solution: whose fields go by their names.
+        media_type: of the reply.
+        more: arrays beside them, by role and name; in safetensors as `<role>.<name>`.
+    """
+    metadata = solution_metadata(solution)
+    if media_type == JSON:
+        roles = {role: json_arrays(arrays) for role, arrays in more.items()}
+        return Encoded(_dump({**_json_tensors(solution), **metadata, **roles}), JSON)
+    return _framed(solution, metadata, more)
 
 
 def encode_job_result(job: Mapping[str, Any], solution: Solution, media_type: str) -> Encoded:
@@ -73,7 +94,7 @@ def encode_job_result(job: Mapping[str, Any], solution: Solution, media_type: st
     if media_type == JSON:
         result = {**_json_tensors(solution), **solution_metadata(solution)}
         return Encoded(_dump({**job, "result": result}), JSON)
-    return _encode(solution, {**job, "result": solution_metadata(solution)}, media_type)
+    return _framed(solution, {**job, "result": solution_metadata(solution)})
 
 
 def encode_json(document: Mapping[str, Any]) -> bytes:
@@ -119,11 +140,15 @@ def json_arrays(arrays: Mapping[str, Array]) -> dict[str, Any]:
     return {name: _json_array(array) for name, array in arrays.items()}
 
 
-def _encode(solution: Solution, metadata: Mapping[str, Any], media_type: str) -> Encoded:
-    if media_type == JSON:
-        return Encoded(_dump({**_json_tensors(solution), **metadata}), JSON)
+def _framed(
+    solution: Solution,
+    metadata: Mapping[str, Any],
+    more: Mapping[str, Mapping[str, Array]] = _NO_MORE,
+) -> Encoded:
     coords = {COORDS + axis: points for axis, points in solution.coords.items()}
     tensors = {**solution.fields, **coords}
+    for role, arrays in more.items():
+        tensors |= {f"{role}.{name}": array for name, array in arrays.items()}
     return Encoded(wire.encode_safetensors(tensors, _dump(metadata).decode()), wire.SAFETENSORS)
 
 

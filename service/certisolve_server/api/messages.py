@@ -58,10 +58,10 @@ def to_arrays(role: str, tensors: Mapping[str, tensor_pb2.Tensor]) -> dict[str, 
 def to_reply(solution: Solution) -> solve_pb2.SolveReply:
     """A solution as a message."""
     return solve_pb2.SolveReply(
-        fields=_to_tensors(solution.fields),
+        fields=to_tensors(solution.fields),
         axes=_to_axes(solution.axes),
         t=solution.t,
-        coords=_to_tensors(solution.coords),
+        coords=to_tensors(solution.coords),
         status=solution.status,
         diagnostics=_to_diagnostics(solution),
         timings=solve_pb2.Timings(
@@ -82,7 +82,7 @@ def to_part(part: Part) -> solve_pb2.SolveStreamReply:
         case SolvedFrame():
             return solve_pb2.SolveStreamReply(
                 frame=solve_pb2.SolveFrame(
-                    index=part.index, step=part.step, t=part.t, fields=_to_tensors(part.fields)
+                    index=part.index, step=part.step, t=part.t, fields=to_tensors(part.fields)
                 )
             )
         case Solution():
@@ -115,6 +115,16 @@ def to_model_info(entry: ModelEntry) -> model_pb2.ModelInfo:
     )
 
 
+def to_tensors(arrays: Mapping[str, Array]) -> dict[str, tensor_pb2.Tensor]:
+    """Arrays by name, as messages."""
+    return {
+        name: tensor_pb2.Tensor(
+            dtype=wire.dtype_name(array), shape=array.shape, data=bytes(wire.to_bytes(array))
+        )
+        for name, array in arrays.items()
+    }
+
+
 def to_problem(error: ServingError) -> problem_pb2.Problem:
     """What went wrong, as over HTTP."""
     return problem_pb2.Problem(
@@ -138,7 +148,7 @@ def _to_start(start: Start) -> solve_pb2.SolveStart:
         num_frames=start.num_frames,
         t=start.t,
         axes=_to_axes(start.axes),
-        coords=_to_tensors(start.coords),
+        coords=to_tensors(start.coords),
     )
 
 
@@ -154,12 +164,3 @@ def _to_model_ref(artifact: Artifact) -> model_pb2.ModelRef:
 def _to_diagnostics(solution: Solution) -> solve_pb2.Diagnostics | None:
     diagnostics = solution.diagnostics
     return None if diagnostics is None else solve_pb2.Diagnostics(**diagnostics.told())
-
-
-def _to_tensors(arrays: Mapping[str, Array]) -> dict[str, tensor_pb2.Tensor]:
-    return {
-        name: tensor_pb2.Tensor(
-            dtype=wire.dtype_name(array), shape=array.shape, data=bytes(wire.to_bytes(array))
-        )
-        for name, array in arrays.items()
-    }

@@ -24,8 +24,9 @@ from certisolve.v1 import (
 )
 from certisolve_server.dataplane import DataPlane
 from certisolve_server.errors import InternalError, InvalidOption, ServingError
-from certisolve_server.jobs import Terms
+from certisolve_server.jobs import Kind, Terms
 
+from .derivatives import to_derivative_reply, to_derivative_request
 from .messages import to_job, to_model_info, to_part, to_problem, to_reply, to_request
 from .status import STATUS
 from .terms import read_terms
@@ -78,6 +79,26 @@ class SolverServicer(solve_pb2_grpc.SolverServiceServicer):
             async with aclosing(await self._dataplane.stream(solve)) as parts:
                 async for part in parts:
                     yield to_part(part)
+
+    async def Jvp(
+        self, request: solve_pb2.DerivativeRequest, context: Context
+    ) -> solve_pb2.DerivativeReply:
+        return await self._derivative("jvp", request, context)
+
+    async def Vjp(
+        self, request: solve_pb2.DerivativeRequest, context: Context
+    ) -> solve_pb2.DerivativeReply:
+        return await self._derivative("vjp", request, context)
+
+    async def _derivative(
+        self, kind: Kind, request: solve_pb2.DerivativeRequest, context: Context
+    ) -> solve_pb2.DerivativeReply:
+        async with problems(context):
+            self._dataplane.check_pressure()
+            terms = terms_of(context, context.time_remaining())
+            limit = self._dataplane.limits.max_body_bytes
+            asked = to_derivative_request(kind, request, terms, limit)
+            return to_derivative_reply(await self._dataplane.differentiate(asked))
 
 
 class JobServicer(job_pb2_grpc.JobServiceServicer):

@@ -29,7 +29,7 @@ STATUS: dict[ErrorCode, Status] = {
     ErrorCode.UNVALIDATED_RESOLUTION: Status(422, grpc.StatusCode.OUT_OF_RANGE),
     ErrorCode.UNKNOWN_PARAMETER: Status(422, _INVALID),
     ErrorCode.INVALID_OPTION: Status(422, _INVALID),
-    ErrorCode.NOT_DIFFERENTIABLE: Status(422, grpc.StatusCode.FAILED_PRECONDITION),
+    ErrorCode.NOT_DIFFERENTIABLE: Status(422, _INVALID),
     ErrorCode.NOT_FOUND: Status(404, grpc.StatusCode.NOT_FOUND),
     ErrorCode.METHOD_NOT_ALLOWED: Status(405, grpc.StatusCode.UNIMPLEMENTED),
     ErrorCode.UNKNOWN_MODEL: Status(404, grpc.StatusCode.NOT_FOUND),
