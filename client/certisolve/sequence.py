@@ -30,11 +30,6 @@ class Unpacker:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    @property
-    def complete(self) -> bool:
-        """Whether what has arrived ends with a document."""
-        return not self._buffer
-
     def feed(self, chunk: bytes) -> list[bytes]:
         """The documents that `chunk` completes, without silences.
 
