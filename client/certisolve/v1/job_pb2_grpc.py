@@ -76,7 +76,7 @@ class JobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Ends a queued job; a job whose batch is on the device ends when that batch does, unanswered.
+        """Ends a job unanswered. On the device it stops at its next step; a single pass is finished.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,7 @@ class JobServiceStub:
         certisolve.v1.job_pb2.CancelJobRequest,
         certisolve.v1.job_pb2.Job,
     ]
-    """Ends a queued job; a job whose batch is on the device ends when that batch does, unanswered."""
+    """Ends a job unanswered. On the device it stops at its next step; a single pass is finished."""
 
     WatchJob: grpc.UnaryStreamMultiCallable[
         certisolve.v1.job_pb2.WatchJobRequest,
@@ -64,7 +64,7 @@ class JobServiceAsyncStub:
         certisolve.v1.job_pb2.CancelJobRequest,
         certisolve.v1.job_pb2.Job,
     ]
-    """Ends a queued job; a job whose batch is on the device ends when that batch does, unanswered."""
+    """Ends a job unanswered. On the device it stops at its next step; a single pass is finished."""
 
     WatchJob: grpc.aio.UnaryStreamMultiCallable[
         certisolve.v1.job_pb2.WatchJobRequest,
@@ -97,7 +97,7 @@ class JobServiceServicer(metaclass=abc.ABCMeta):
         request: certisolve.v1.job_pb2.CancelJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[certisolve.v1.job_pb2.Job, collections.abc.Awaitable[certisolve.v1.job_pb2.Job]]:
-        """Ends a queued job; a job whose batch is on the device ends when that batch does, unanswered."""
+        """Ends a job unanswered. On the device it stops at its next step; a single pass is finished."""
 
     @abc.abstractmethod
     def WatchJob(
