@@ -14,9 +14,12 @@ from torch import Tensor
 from .integrator import Integrator, Trial
 from .jacobian import jacobian
 from .lu import factorize, solve
-from .rowwise import weighted_sum
+from .rowwise import norm, weighted_sum
 from .state import VectorField
 from .tableau import Row
+
+#: Largest stable |dt lambda| of the explicit methods of order 5 (see `dopri5` and `tsit5`).
+_EXPLICIT_STABLE = 3.25
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,21 @@ class Rosenbrock:
             f=field((t + dt).to(y.dtype), end),
             bubble=torch.zeros_like(y),
             error=weighted_sum(_floats(tableau.error), us),
+            stiffness=_stiffness(slope, dt),
         )
+
+
+def _stiffness(
+    slope: Float[Tensor, "batch state state"], dt: Float[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """A bound of |dt lambda|, by Frobenius' norm, over what an explicit method could take.
+
+    With no eigenvalue left beyond that, an explicit method goes on with less work (LSODA of
+    Petzold, Automatic selection of methods for solving stiff and nonstiff systems of ODEs, SIAM J.
+    Sci. Stat. Comput. 4, 1983, goes by a norm of the Jacobian as well).
+    """
+    frobenius = slope.shape[1] * norm(slope.detach().flatten(1))
+    return (dt * frobenius / _EXPLICIT_STABLE).nan_to_num(nan=0.0, posinf=0.0)
 
 
 def _floats(row: Row) -> list[float]:

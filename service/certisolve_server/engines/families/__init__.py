@@ -9,6 +9,7 @@ from certisolve_server.jobs import Artifact
 from .feedback_ode import FeedbackOdeStepper
 from .iterative_solver import IterativeSolverEngine
 from .map import MapEngine
+from .ode import OdeStepper
 from .rollout import RolloutStepper
 
 #: Families that answer a batch at once.
@@ -17,10 +18,11 @@ _ENGINES: dict[str, type[MapEngine | IterativeSolverEngine]] = {
     "iterative-solver": IterativeSolverEngine,
 }
 #: Families that answer in many steps.
-_STEPPERS: dict[str, type[RolloutStepper | FeedbackOdeStepper]] = {
+_STEPPERS: dict[str, type[RolloutStepper | FeedbackOdeStepper | OdeStepper]] = {
     "rollout": RolloutStepper,
     "memory-rollout": RolloutStepper,
     "feedback-ode": FeedbackOdeStepper,
+    "ode": OdeStepper,
 }
 
 
