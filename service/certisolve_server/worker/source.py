@@ -187,6 +187,9 @@ class Source:
     async def _publish(self, frames: Sequence[tuple[Claim, Frame]]) -> None:
         try:
             await self._broker.publish(frames)
+        except QueueUnavailable:
+            # They go with the next: a gap would hold back all frames after it until the end.
+            self._owed_frames[:0] = frames
         except Exception as error:
             _log.warning("frames_untold count=%d", len(frames), exc_info=error)
 
