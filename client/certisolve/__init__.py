@@ -12,6 +12,7 @@ from ._calls import Priority as Priority
 from ._calls import Reply as Reply
 from ._client import Client as Client
 from ._clock import Clock as Clock
+from ._derivatives import Derivative as Derivative
 from ._errors import Cancelled as Cancelled
 from ._errors import CertisolveError as CertisolveError
 from ._errors import ConnectionFailed as ConnectionFailed
@@ -69,6 +70,7 @@ __all__ = [
     "Clock",
     "ConnectionFailed",
     "DeadlineExceeded",
+    "Derivative",
     "Diagnostics",
     "ForecastDiverged",
     "Frame",

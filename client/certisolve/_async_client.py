@@ -3,7 +3,7 @@
 import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, Unpack
 
 from ._arguments import check_name
 from ._arrays import Array, Tensor
@@ -23,6 +23,7 @@ from ._calls import (
 )
 from ._clock import Clock, SystemClock
 from ._config import DEFAULT_TIMEOUT_S
+from ._derivatives import Derivative, Where, build_derivative, read_derivative
 from ._errors import CertisolveError
 from ._jobs import AsyncJob, apoll, draw_key, rest_of
 from ._open import open_async_transport
@@ -197,6 +198,30 @@ class AsyncClient:
         )
         return AsyncStream(call, stream=self._stream, clock=self._clock, retry=self._retry)
 
+    async def jvp(
+        self,
+        model: str,
+        inputs: Mapping[str, Tensor],
+        tangents: Mapping[str, Tensor],
+        *,
+        parameter_tangents: Mapping[str, Tensor] | None = None,
+        **where: Unpack[Where],
+    ) -> Derivative:
+        """As `Client.jvp`."""
+        call = self._derivative("jvp", model, inputs, tangents, parameter_tangents, where)
+        return read_derivative(call, await self._send(call))
+
+    async def vjp(
+        self,
+        model: str,
+        inputs: Mapping[str, Tensor],
+        cotangents: Mapping[str, Tensor],
+        **where: Unpack[Where],
+    ) -> Derivative:
+        """As `Client.vjp`."""
+        call = self._derivative("vjp", model, inputs, cotangents, None, where)
+        return read_derivative(call, await self._send(call))
+
     def job(self, job_id: str) -> AsyncJob:
         """As `Client.job`; asks no server, so there is nothing to await."""
         return AsyncJob(
@@ -285,6 +310,26 @@ class AsyncClient:
     def _manner(self, priority: Priority, timeout: float | None) -> Manner:
         timeout_s = self._timeout_s if timeout is None else check_timeout(timeout)
         return Manner(self._tenant, priority, timeout_s)
+
+    def _derivative(
+        self,
+        kind: Literal["jvp", "vjp"],
+        model: str,
+        inputs: Mapping[str, Tensor],
+        directions: Mapping[str, Tensor],
+        parameter_directions: Mapping[str, Tensor] | None,
+        where: Where,
+    ) -> Call:
+        return build_derivative(
+            kind,
+            model,
+            inputs,
+            directions,
+            parameter_directions,
+            where,
+            timeout_s=self._timeout_s,
+            tenant=self._tenant,
+        )
 
     async def _send(self, call: Call) -> Reply:
         attempts = Attempts(call, self._retry, self._clock.monotonic())

@@ -37,6 +37,8 @@ Operation = Literal[
     "solve",
     "submit_solve",
     "stream",
+    "jvp",
+    "vjp",
     "job",
     "watch_job",
     "cancel_job",
@@ -62,7 +64,8 @@ class Call:
         operation: what is asked for.
         model: name; `model`, `solve` and `submit_solve` only.
         version: of the model; None for the newest.
-        tensors: the inputs by name.
+        tensors: the inputs by name; of `jvp` and `vjp` also directions, as `tangents.<input>`,
+            `parameter_tangents.<parameter>` and `cotangents.<output>`.
         body: what else a solve asks for: `parameters`, `t`, `steps`, `options`; absent keys mean
             defaults.
         timeout_s: seconds left for this attempt; None for no limit. For `watch_job`, how long one

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Generator, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, Unpack
 
 from ._arguments import check_name
 from ._arrays import Array, Tensor
@@ -23,6 +23,7 @@ from ._calls import (
 )
 from ._clock import Clock, SystemClock
 from ._config import DEFAULT_TIMEOUT_S
+from ._derivatives import Derivative, Where, build_derivative, read_derivative
 from ._errors import CertisolveError
 from ._jobs import Job, draw_key, poll, rest_of
 from ._open import open_transport
@@ -301,6 +302,59 @@ class Client:
         )
         return Stream(call, stream=self._stream, clock=self._clock, retry=self._retry)
 
+    def jvp(
+        self,
+        model: str,
+        inputs: Mapping[str, Tensor],
+        tangents: Mapping[str, Tensor],
+        *,
+        parameter_tangents: Mapping[str, Tensor] | None = None,
+        **where: Unpack[Where],
+    ) -> Derivative:
+        """A solution, and how it changes along directions of the inputs: J u, by forward mode.
+
+        Args:
+            model: as for `solve`.
+            inputs: as for `solve`.
+            tangents: u by the names of inputs, each with an axis of directions in front of the
+                axes of the input; without one for a single direction, and then the derivatives
+                have none either. Inputs that are left out do not change.
+            parameter_tangents: likewise of parameters, a number per direction.
+            where: as for `solve`.
+
+        Raises:
+            ValueError: no direction is named; otherwise as for `solve`.
+            InvalidRequest: the model has no derivatives, or cannot take this; `field` and `detail`
+                say why.
+        """
+        call = self._derivative("jvp", model, inputs, tangents, parameter_tangents, where)
+        return read_derivative(call, self._send(call))
+
+    def vjp(
+        self,
+        model: str,
+        inputs: Mapping[str, Tensor],
+        cotangents: Mapping[str, Tensor],
+        **where: Unpack[Where],
+    ) -> Derivative:
+        """A solution, and gradients of its inner products with directions: J^T v, in reverse.
+
+        Args:
+            model: as for `solve`.
+            inputs: as for `solve`.
+            cotangents: v by the names of outputs, each with an axis of directions in front of the
+                axes of the field; without one for a single direction, and then the derivatives
+                have none either. Outputs that are left out do not count.
+            where: as for `solve`.
+
+        Raises:
+            ValueError: no direction is named; otherwise as for `solve`.
+            InvalidRequest: the model has no derivatives, or cannot take this; `field` and `detail`
+                say why.
+        """
+        call = self._derivative("vjp", model, inputs, cotangents, None, where)
+        return read_derivative(call, self._send(call))
+
     def job(self, job_id: str) -> Job:
         """A handle on a job submitted earlier, perhaps by another process; asks no server."""
         return Job(
@@ -423,6 +477,26 @@ class Client:
     def _manner(self, priority: Priority, timeout: float | None) -> Manner:
         timeout_s = self._timeout_s if timeout is None else check_timeout(timeout)
         return Manner(self._tenant, priority, timeout_s)
+
+    def _derivative(
+        self,
+        kind: Literal["jvp", "vjp"],
+        model: str,
+        inputs: Mapping[str, Tensor],
+        directions: Mapping[str, Tensor],
+        parameter_directions: Mapping[str, Tensor] | None,
+        where: Where,
+    ) -> Call:
+        return build_derivative(
+            kind,
+            model,
+            inputs,
+            directions,
+            parameter_directions,
+            where,
+            timeout_s=self._timeout_s,
+            tenant=self._tenant,
+        )
 
     def _send(self, call: Call) -> Reply:
         attempts = Attempts(call, self._retry, self._clock.monotonic())

@@ -31,6 +31,7 @@ from certisolve.v1.problem_pb2 import Problem
 from certisolve.v1.tensor_pb2 import Tensor
 from certisolve.wire import WireError, from_bytes
 
+from ._grpc_derivatives import decode_derivative, encode_derivative
 from ._grpc_sessions import session_methods
 from ._grpc_tensors import encode_tensors
 
@@ -97,6 +98,8 @@ def bind(channel: grpc.Channel | grpc.aio.Channel) -> Mapping[Operation, Method]
         "model": Method(models.GetModel, _encode_model, _decode_model),
         "solve": Method(solver.Solve, _encode_solve, _decode_solve),
         "stream": Method(solver.SolveStream, _encode_solve, _decode_part),
+        "jvp": Method(solver.Jvp, _encode_derivative, _decode_derivative),
+        "vjp": Method(solver.Vjp, _encode_derivative, _decode_derivative),
         "submit_solve": Method(jobs.SubmitSolve, _encode_submit_solve, _decode_job),
         "job": Method(jobs.GetJob, _encode_job, _decode_job),
         "watch_job": Method(jobs.WatchJob, _encode_watch_job, _decode_job),
@@ -214,6 +217,10 @@ def _encode_solve(call: Call) -> solve_pb2.SolveRequest:
     )
 
 
+def _encode_derivative(call: Call) -> solve_pb2.DerivativeRequest:
+    return encode_derivative(call, _encode_solve)
+
+
 def _encode_submit_solve(call: Call) -> job_pb2.SubmitSolveRequest:
     return job_pb2.SubmitSolveRequest(request=_encode_solve(call))
 
@@ -240,6 +247,10 @@ def _decode_model(message: model_pb2.ModelInfo) -> Reply:
 
 def _decode_solve(message: solve_pb2.SolveReply) -> Reply:
     return Reply(_tensors(message), _solve_body(message))
+
+
+def _decode_derivative(message: solve_pb2.DerivativeReply) -> Reply:
+    return decode_derivative(message, _decode_solve)
 
 
 def _decode_part(message: solve_pb2.SolveStreamReply) -> Reply:

@@ -188,6 +188,9 @@ def _route(call: Call) -> tuple[str, str, dict[str, str]]:
             # No deadline: the time left is the submission's, not the job's.
             headers = {"Accept": SAFETENSORS, "Prefer": "respond-async"} | call.terms
             return "POST", _model_path(call) + "/solve", headers
+        case "jvp" | "vjp":
+            headers = {"Accept": SAFETENSORS} | call.terms | _deadline(call)
+            return "POST", f"{_model_path(call)}/{call.operation}", headers
         case "stream":
             # No deadline: the time is that of each wait, not of the solution.
             headers = {"Accept": SAFETENSORS_SEQ} | call.terms
