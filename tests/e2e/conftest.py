@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from certisolve.manifest import Axis, TensorSpec, ValidatedResolution
+from certisolve.manifest import Axis, Manifest, Stepping, TensorSpec, ValidatedResolution
 from helpers import Pointwise, field_manifest, parameter, write_artifact
 
 _MAX_POINTS = 1 << 22
@@ -28,11 +28,11 @@ def report(
 
 @pytest.fixture(scope="session")
 def fleet_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`double` and `scale` on 16 or 32 points; `work` and `heavy` on any number.
+    """`double`, `scale` and `count` on 16 or 32 points; `work` and `heavy` on any number.
 
     `work` leaves its points as they are, after arithmetic that grows with the cube of their number:
     how long a request keeps a worker busy is for the request to say. `heavy` doubles them, after a
-    fraction of a second for a megabyte.
+    fraction of a second for a megabyte. `count` adds one in each of many steps, of milliseconds.
     """
     root = tmp_path_factory.mktemp("fleet-models")
     write_artifact(root, Pointwise(lambda u: 2 * u), field_manifest("double"))
@@ -42,6 +42,7 @@ def fleet_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         field_manifest("scale", parameters=(parameter("gain", 0.0, 9.0, 3.0),)),
     )
     write_artifact(root, Pointwise(_double_slowly), _points_manifest("heavy"))
+    write_artifact(root, Pointwise(_count), _count_manifest(), answer=lambda u: _count(u)[:, None])
     write_artifact(root, Pointwise(_work), _points_manifest("work", max_batch_size=4))
     return root
 
@@ -54,12 +55,27 @@ def _double_slowly(u: torch.Tensor) -> torch.Tensor:
     return 2 * u * _one(u.shape[1] // 200 + 1)
 
 
+def _count(u: torch.Tensor) -> torch.Tensor:
+    return u + _one(200)
+
+
 def _one(size: int) -> torch.Tensor:
     """1, the hard way."""
     matrix = torch.eye(size)
     for _ in range(4):
         matrix = matrix @ matrix
     return matrix[0, 0]
+
+
+def _count_manifest() -> Manifest:
+    field = TensorSpec(name="u", dtype="F32", axes=("x",), description="field")
+    return field_manifest(
+        "count",
+        family="rollout",
+        inputs=(field,),
+        outputs=(field,),
+        stepping=Stepping(dt=1.0, max_steps=4096),
+    )
 
 
 def _points_manifest(name: str, **changes: object):
