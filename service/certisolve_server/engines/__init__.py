@@ -9,8 +9,8 @@ from .derivatives import derive as derive
 from .device import AbstractDevice as AbstractDevice
 from .device import open_device as open_device
 from .load import LoadedEngine as LoadedEngine
-from .load import Pace as Pace
 from .load import load_engine as load_engine
+from .pace import Pace as Pace
 from .program import ProgramError as ProgramError
 from .stepping import Ended as Ended
 from .stepping import Run as Run

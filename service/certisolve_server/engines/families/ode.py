@@ -123,7 +123,9 @@ class OdeStepper(AbstractStepper[OdeCourse]):
             t, status, stiff, *counts = (array.tolist() for array in fetch())
             for row, course in enumerate(courses):
                 course.t = t[row]
-                course.stiff = self._method is RODAS3 or (stiff[row] and self._solvable(state))
+                course.stiff = self._method is RODAS3 or (
+                    stiff[row] and self._solvable(stepped.rows)
+                )
             self._tell(stepped.rows, state, courses)
             for row, course in enumerate(courses):
                 if status[row] != Status.RUNNING:
@@ -135,6 +137,14 @@ class OdeStepper(AbstractStepper[OdeCourse]):
 
     def rest(self, stepped: Stepped, courses: Sequence[OdeCourse]) -> None:
         del stepped, courses  # all of it is in the rows
+
+    def prove(self, rows: Rows) -> None:
+        if not self._solvable(rows):
+            return
+        try:
+            RODAS3.step(self._field(rows), _state(rows))
+        except Exception as error:
+            raise ProgramError(f"it has no Jacobian, which stiff requests need: {error}") from error
 
     def state_bytes(self, lane: Lane) -> int:
         """The tensors of a row, before and after a step."""
@@ -160,9 +170,9 @@ class OdeStepper(AbstractStepper[OdeCourse]):
         taken = {name: rows[name][index] for name in ("input", *self._parameters)}
         return state.put(index, method.step(self._field(taken), state.take(index)))
 
-    def _solvable(self, state: State) -> bool:
+    def _solvable(self, rows: Rows) -> bool:
         """Whether an implicit step is possible, and not too expensive."""
-        return self._differentiable and state.y.shape[1] <= _LARGEST_IMPLICIT
+        return self._differentiable and rows["y"].shape[1] <= _LARGEST_IMPLICIT
 
     def _tell(self, rows: Rows, state: State, courses: Sequence[OdeCourse]) -> None:
         """Frames at times that the step went past."""

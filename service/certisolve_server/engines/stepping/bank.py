@@ -140,22 +140,12 @@ class SlotBank:
     ) -> list[Group]:
         jobs, slots = zip(*joins, strict=True)
         try:
-            return [Group(self._init(jobs), slots)]
+            return [Group(begin(self._stepper, self._device, jobs), slots)]
         except Exception as error:
             if len(joins) > 1:  # one of them must not fail the others
                 return [group for each in joins for group in self._groups([each], courses)]
             courses[slots[0]] = FailedCourse(jobs[0], error)
             return []
-
-    def _init(self, jobs: Sequence[SolveJob]) -> Rows:
-        inputs = [list(column) for column in zip(*(job.inputs for job in jobs), strict=True)]
-        parameters = zip(*(job.parameters for job in jobs), strict=True)
-        columns = inputs + [[np.float32(value) for value in column] for column in parameters]
-        states = [list(column) for column in zip(*(job.states for job in jobs), strict=True)]
-        staged = self._device.stage([*columns, *states], len(jobs))
-        return self._stepper.init(
-            staged[: len(columns)], staged[len(columns) :], [job.work for job in jobs]
-        )
 
     def _step(
         self,
@@ -196,3 +186,18 @@ class SlotBank:
             rows if len(slots) == len(self._courses) else put(self._rows, Group(rows, slots))
         )
         return num_steps
+
+
+def begin(stepper: AbstractStepper[Any], device: AbstractDevice, jobs: Sequence[SolveJob]) -> Rows:
+    """Where jobs stand before their first step; what they go on from has the same shapes.
+
+    Raises:
+        Exception: one of them cannot begin.
+    """
+    inputs = [list(column) for column in zip(*(job.inputs for job in jobs), strict=True)]
+    parameters = zip(*(job.parameters for job in jobs), strict=True)
+    columns = inputs + [[np.float32(value) for value in column] for column in parameters]
+    states = [list(column) for column in zip(*(job.states for job in jobs), strict=True)]
+    staged = device.stage([*columns, *states], len(jobs))
+    count = len(columns)
+    return stepper.init(staged[:count], staged[count:], [job.work for job in jobs])

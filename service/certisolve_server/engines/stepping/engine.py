@@ -16,7 +16,7 @@ from certisolve_server.engines.device import AbstractDevice
 from certisolve_server.engines.program import AbstractProgram
 from certisolve_server.jobs import Artifact, Lane, SolveContext, SolveJob, Work
 
-from .bank import SlotBank
+from .bank import SlotBank, begin
 from .stepper import AbstractStepper
 from .values import Ended
 
@@ -50,6 +50,15 @@ class SteppingEngine:
     def open_bank(self) -> SlotBank:
         """Slots for jobs of one lane, none of them taken."""
         return SlotBank(self.stepper, self.device, self._examine)
+
+    def prove(self, jobs: Sequence[SolveJob]) -> None:
+        """Do what not every answer needs, before somebody does.
+
+        Raises:
+            ProgramError: the program cannot do it.
+        """
+        with self.device.scope():
+            self.stepper.prove(begin(self.stepper, self.device, jobs))
 
     def launch(
         self, columns: Sequence[Sequence[NDArray[Any]]], work: Sequence[Work] | None = None

@@ -90,6 +90,13 @@ class AbstractStepper(ABC, Generic[CourseT]):
     def rest(self, stepped: Stepped, courses: Sequence[CourseT]) -> None:
         """After this step rows may change places: note what the next `look` needs of it."""
 
+    def prove(self, rows: Rows) -> None:  # most have nothing to prove
+        """Try what not every row needs.
+
+        Raises:
+            ProgramError: the program cannot do it.
+        """
+
     def aligned(self, rows: Sequence[Rows]) -> Sequence[Rows]:
         """The same with shapes that agree beyond the slots."""
         return rows
