@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from certisolve import AsyncClient, Client, ModelInfo, Solution
+from certisolve import AsyncClient, Client, Frame, ModelInfo, Solution
 from certisolve_server.bench import LocalServer
 
 Inputs = Mapping[str, Any]
@@ -59,3 +59,40 @@ def solve_through(
     """Solve `requests` one after the other through one of `DOORS`."""
     scheme, solve_all = DOORS[door]
     return solve_all(server.url(scheme), model, requests, **options)
+
+
+class Streamed(NamedTuple):
+    """What a stream told: its frames, and the solution that they add up to."""
+
+    frames: list[Frame]
+    solution: Solution
+
+
+def stream_sync(url: str, model: str, inputs: Inputs, **options: Any) -> Streamed:
+    """By `Client`."""
+    with Client(url) as client, client.stream(model, inputs, **options) as stream:
+        frames = list(stream)
+        return Streamed(frames, stream.solution(frames))
+
+
+def stream_async(url: str, model: str, inputs: Inputs, **options: Any) -> Streamed:
+    """By `AsyncClient`."""
+
+    async def read() -> Streamed:
+        async with (
+            AsyncClient(url) as client,
+            client.stream(model, inputs, **options) as stream,
+        ):
+            frames = [frame async for frame in stream]
+            return Streamed(frames, stream.solution(frames))
+
+    return asyncio.run(read())
+
+
+def stream_through(
+    door: str, server: LocalServer, model: str, inputs: Inputs, **options: Any
+) -> Streamed:
+    """Stream a solution through one of `DOORS`."""
+    scheme, solve_all = DOORS[door]
+    stream = stream_async if solve_all is solve_async else stream_sync
+    return stream(server.url(scheme), model, inputs, **options)
