@@ -20,7 +20,6 @@ from certisolve_server.broker.base import (
 from certisolve_server.errors import (
     Cancelled,
     IdempotencyConflict,
-    InternalError,
     QueueFull,
     QueueUnavailable,
     ServingError,
@@ -28,23 +27,16 @@ from certisolve_server.errors import (
 )
 from certisolve_server.jobs import Frame, JobState, ModelKey, Outcome, SolveJob, Timeline
 
+from .claims import Claims
 from .connection import Connection
 from .outbox import Outbox
-from .records import Records, Reply, capacity_text, dead_letter, number, renewals, tokens
+from .records import Records, Reply, dead_letter, number
 from .replies import Expected, Replies
 from .reports import Reports
 from .segments import Segments
 
-#: Longest wait for a wake-up: a worker that was woken may have died before it claimed.
-_WAKE_S = 1.0
-#: Bytes of inputs that one claim takes into a worker.
-_MAX_CLAIM_BYTES = 64 << 20
 _SWEEP_S = 60.0
 _PAUSE_S = 0.2
-#: As many as lua/prelude.lua keeps for a worker.
-_MAX_LOST = 4096
-# What start.lua replies for a job.
-_WANTED, _LATE = 1, 2
 _ALIVE = (b"queued", b"claimed", b"running")
 
 
@@ -75,15 +67,16 @@ class RedisBroker(AbstractBroker):
         self._segments = Segments(f"{url} {prefix}") if shared_memory else None
         self._records = Records(name, self._segments)
         self._name = name
-        self._on_expired = on_expired
         self._bounds = bounds or Bounds()
         self._connection = Connection(url, prefix, self._bounds, clock)
         self._outbox = Outbox(self._connection)
         self._replies = Replies(self._connection, name, self._records, self._submit_again)
         self._reports = Reports(self._connection, self._records)
+        self._claims = Claims(
+            self._connection, name, self._records, self._reports, on_expired, self._spawn
+        )
         self._unanswered: dict[str, tuple[Any, ...]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._idle = False
 
     async def __aenter__(self) -> Self:
         self._spawn(self._outbox.run())
@@ -229,34 +222,18 @@ class RedisBroker(AbstractBroker):
     # --- For workers ------------------------------------------------------------------------------
 
     async def claim(self, capacity: Capacity, *, start: bool = False) -> Sequence[Claim]:
-        wanted = capacity_text(capacity)
-        while True:
-            claims = await self._claim_now(wanted, start)
-            if claims:
-                return claims
-            await self._wait_for_wake()
+        return await self._claims.take(capacity, start=start)
 
     async def start(self, claims: Sequence[Claim]) -> Sequence[Claim]:
-        wanted = await self._connection.run("start", *tokens(claims))
-        for _ in range(wanted.count(_LATE)):
-            self._on_expired("device")
-        pairs = zip(claims, wanted, strict=True)
-        return [claim._replace(started=True) for claim, answer in pairs if answer == _WANTED]
+        return await self._claims.start(claims)
 
     async def renew(
         self, claims: Sequence[Claim], progress: Mapping[str, float] = NO_PROGRESS
     ) -> Sequence[Claim]:
-        if not claims:
-            return []
-        ours = await self._connection.run("renew", *renewals(claims, progress))
-        return [claim for claim, is_ours in zip(claims, ours, strict=True) if not is_ours]
+        return await self._claims.renew(claims, progress)
 
     async def cancelled(self) -> Sequence[str]:
-        lost, popped = self._connection.key("lost", self._name), None
-        while popped is None:
-            popped = await self._connection.command("BLPOP", lost, _WAKE_S)
-        more = await self._connection.command("LPOP", lost, _MAX_LOST)
-        return [job_id.decode() for job_id in (popped[1], *(more or ()))]
+        return await self._claims.lost()
 
     async def publish(self, frames: Sequence[tuple[Claim, Frame]]) -> None:
         await self._reports.publish(frames)
@@ -268,8 +245,7 @@ class RedisBroker(AbstractBroker):
         return await self._reports.fail(claim.job.id, claim.token, error)
 
     async def release(self, claims: Sequence[Claim]) -> None:
-        if claims:
-            await self._connection.run("release", *tokens(claims))
+        await self._claims.release(claims)
 
     # --- For anyone -------------------------------------------------------------------------------
 
@@ -365,40 +341,6 @@ class RedisBroker(AbstractBroker):
             raise _unknown(job_id, self._bounds)
         state = expected.end.result() if expected.end.done() else None
         return state or JobState("running")
-
-    async def _claim_now(self, wanted: str, start: bool) -> list[Claim]:
-        values = (self._name, self.host, int(start), int(self._idle), wanted, _MAX_CLAIM_BYTES)
-        asking = asyncio.ensure_future(self._connection.run("claim", *values))
-        try:
-            reply = await asyncio.shield(asking)
-        except asyncio.CancelledError:
-            # Whatever it was given must not wait for the end of its lease.
-            self._spawn(self._give_back(asking, start))
-            raise
-        for _ in range(reply[0]):
-            self._on_expired("queue")
-        self._idle = len(reply) == 1
-        return await self._read_claims(reply, start)
-
-    async def _read_claims(self, reply: list[Any], start: bool) -> list[Claim]:
-        claims = []
-        for index in range(1, len(reply), 6):
-            job_id, token, suspect, deadline, via, body = reply[index : index + 6]
-            try:
-                job = self._records.read_job(body, deadline)
-            except InternalError as error:
-                await self._reports.fail(job_id.decode(), token, error)
-                continue
-            claims.append(Claim(job, token, bool(suspect), start, via))
-        return claims
-
-    async def _give_back(self, asking: "asyncio.Future[Any]", start: bool) -> None:
-        with contextlib.suppress(ServingError):
-            await self.release(await self._read_claims(await asking, start))
-
-    async def _wait_for_wake(self) -> None:
-        wake = self._connection.key("wake", self._name)
-        await self._connection.command("BLPOP", wake, _WAKE_S)
 
     async def _sweep_forever(self) -> None:
         while True:
