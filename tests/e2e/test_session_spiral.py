@@ -1,0 +1,103 @@
+"""A conversation that corrects `spiral-feedback` by noisy measurements at irregular times."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from certisolve.v1 import session_pb2, session_pb2_grpc
+from certisolve.v1.tensor_pb2 import Tensor
+from certisolve.wire import from_bytes
+from certisolve_server.bench import LocalServer, local_server
+from certisolve_zoo.pdes.spiral import DISTURBED, START, solve_spiral
+from certisolve_zoo.specs.spiral_feedback import OPEN_LOOP_ERROR
+
+ARTIFACTS = Path(__file__).parents[2] / "models" / "artifacts"
+NUM_WINDOWS = 12
+NUM_MEASUREMENTS = 60
+MEAN_INTERVAL = 0.01
+NOISE = 0.05
+#: By which noise may be amplified; benchmarks/sessions.py tries others.
+MAX_NOISE_GAIN = 20.0
+
+Ask = session_pb2.ConverseRequest
+
+
+@pytest.fixture(scope="module")
+def spiral() -> Iterator[LocalServer]:
+    if not ARTIFACTS.is_dir():
+        pytest.fail("models/artifacts is missing: run `make models`")
+    with local_server(ARTIFACTS, ["--load", "spiral-feedback"]) as server:
+        yield server
+
+
+class Window:
+    """Measurements of the disturbed spiral, and the truth half a second after the last."""
+
+    def __init__(self, seed: int, start: float) -> None:
+        rng = np.random.default_rng((1_000_003, seed))
+        y0 = solve_spiral(DISTURBED, np.array([START]), np.array([start]))[0]
+        # Arrivals without memory, as of a sensor that nobody waits for.
+        gaps = rng.exponential(MEAN_INTERVAL, NUM_MEASUREMENTS) + 1e-4
+        self.t = np.concatenate([[0.0], np.cumsum(gaps)])
+        truth = solve_spiral(DISTURBED, y0, np.append(self.t, self.t[-1] + 0.5))[0]
+        noise = NOISE * rng.normal(size=(len(self.t), 2))
+        self.measured = (truth[:-1] + noise).astype(np.float32)
+        self.truth = truth[-1]
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return Tensor(dtype="F32", shape=array.shape, data=array.tobytes())
+
+
+async def _converse(stub: session_pb2_grpc.SessionServiceStub, window: Window) -> tuple:
+    """The forecast after all measurements, and all that was answered on the way."""
+
+    async def asks() -> AsyncIterator[Ask]:
+        options = session_pb2.SessionOptions(automatic_gain=True, max_noise_gain=MAX_NOISE_GAIN)
+        inputs = {"x": _tensor(window.measured[0])}
+        yield Ask(
+            tag=0,
+            open=session_pb2.OpenSession(model="spiral-feedback", inputs=inputs, options=options),
+        )
+        for tag in range(1, len(window.t)):
+            values = {"x": _tensor(window.measured[tag : tag + 1])}
+            yield Ask(tag=tag, observe=session_pb2.Measurements(t=[window.t[tag]], values=values))
+        yield Ask(tag=900, predict=session_pb2.PredictRequest(t=[window.t[-1] + 0.5]))
+        yield Ask(tag=901, predict=session_pb2.PredictRequest(t=[window.t[-1] - 0.5]))
+        yield Ask(tag=902, close=session_pb2.SessionRequest())
+
+    replies = [reply async for reply in stub.Converse(asks())]
+    *_, forecast, problem, closed = replies
+    assert [reply.tag for reply in replies] == [*range(len(window.t)), 900, 901, 902]
+    assert (problem.problem.code, problem.problem.field) == ("out_of_range", "t.0")
+    assert closed.WhichOneof("answer") == "closed"
+    tensor = forecast.forecast.fields["x"]
+    state = from_bytes("x", tensor.dtype, tensor.shape, tensor.data)[0]
+    return state, replies[-4].info
+
+
+def test_the_forecast_is_better_than_without_measurements(spiral: LocalServer) -> None:
+    starts = 17.5 / NUM_WINDOWS * (np.arange(NUM_WINDOWS) + 0.5)
+    windows = [Window(seed, start) for seed, start in enumerate(starts)]
+
+    async def forecasts() -> list[tuple]:
+        async with grpc.aio.insecure_channel(spiral.url("grpc").removeprefix("grpc://")) as channel:
+            stub = session_pb2_grpc.SessionServiceStub(channel)
+            return await asyncio.gather(*(_converse(stub, window) for window in windows))
+
+    answers = asyncio.run(forecasts())
+    errors = [
+        np.linalg.norm(state - window.truth)
+        for (state, _), window in zip(answers, windows, strict=True)
+    ]
+    info = answers[0][1]
+    assert info.sequence == NUM_MEASUREMENTS
+    assert info.noise_gain == pytest.approx(MAX_NOISE_GAIN)
+    assert 0 < info.gain < 1
+    # Of a window the error depends on its phase; the mean is what the model's record is of.
+    assert np.mean(errors) < 0.6 * OPEN_LOOP_ERROR
+    assert max(errors) < OPEN_LOOP_ERROR
