@@ -192,3 +192,39 @@ def test_frames_are_counted_in_steps(call, family_server, tmp_path):
     known = call(*arguments, "--steps", "5", "--save-every", "2", "--resume-from", "2").stdout
     assert "0.4, 0.5" in known
     assert "0.2" not in known
+
+
+# --- Frame by frame -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_frames_are_printed_as_they_come_and_kept_as_a_whole(call, family_server, tmp_path, scheme):
+    np.savez(tmp_path / "in.npz", w=U0, f=U0)
+    arguments = ("solve", "drift", tmp_path / "in.npz", "--url", family_server.url(scheme))
+    streamed = call(*arguments, "--steps", "3", "--stream", "-o", tmp_path / "streamed.npz")
+    assert streamed.exit_code == 0, streamed.output
+    lines = streamed.stdout.splitlines()
+    assert [line.partition("  ")[0] for line in lines[:3]] == ["t = 0.1", "t = 0.2", "t = 0.3"]
+    assert " to " in lines[0]
+    solved = call(*arguments, "--steps", "3", "-o", tmp_path / "solved.npz")
+    assert solved.exit_code == 0, solved.output
+    # The same summary, but for the times that it took.
+    assert sorted(line.split()[0] for line in lines[3:]) == sorted(
+        line.split()[0] for line in solved.stdout.splitlines()
+    )
+    with np.load(tmp_path / "streamed.npz") as one, np.load(tmp_path / "solved.npz") as other:
+        assert sorted(one.files) == sorted(other.files)  # messages order no maps
+        for name in one.files:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_a_map_is_one_frame(call, server, u0):
+    result = call("solve", "double", "-i", f"u0={u0}", "--stream", "--url", server.http)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("t = 1  u ")
+
+
+def test_a_stream_that_is_refused_is_one_line(refuse, family_server, tmp_path):
+    np.savez(tmp_path / "in.npz", w=U0, f=U0)
+    arguments = ("solve", "drift", tmp_path / "in.npz", "--url", family_server.http, "--stream")
+    assert "options.resume_from" in refuse(*arguments, "--steps", "2", "--resume-from", "2")

@@ -1,7 +1,8 @@
 """certisolve solve: one request, from files to a summary, a file and a picture."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -10,12 +11,13 @@ from rich.table import Table
 from .console import fail, messages, output, pairs_table
 from .models import describe_error, describe_sizes
 from .remote import DEFAULT_TIMEOUT_S, DEFAULT_URL, Timeout, Url, Version, connected
+from .stream import follow
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from certisolve import Manifest, Solution
+    from certisolve import Client, Manifest, Solution
     from certisolve.manifest import ValidatedResolution
 
 #: More are cut short.
@@ -62,6 +64,9 @@ def solve(
         float | None,
         typer.Option(help="Absolute tolerance of an integration.", show_default=False),
     ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print each frame as it is computed.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write fields: .npz, .npy, .safetensors.")
     ] = None,
@@ -82,26 +87,30 @@ def solve(
     if plot is not None:
         _check_plottable(plot)
     values = dict(_parameter(text) for text in parameters or [])
-    with connected(url, timeout) as client, messages().status(f"solving {model}"):
-        solution = client.solve(
-            model,
-            sent,
-            parameters=values,
-            t=t,
-            steps=steps,
-            save_every=save_every,
-            resume_from=resume_from,
-            tolerance=tolerance,
-            rtol=rtol,
-            atol=atol,
-            version=version,
-        )
+    asked = {
+        "parameters": values,
+        "t": t,
+        "steps": steps,
+        "save_every": save_every,
+        "resume_from": resume_from,
+        "tolerance": tolerance,
+        "rtol": rtol,
+        "atol": atol,
+        "version": version,
+    }
+    with connected(url, timeout) as client:
+        solution = (follow if stream else _solve)(client, model, sent, **asked)
         manifest = client.model(model, solution.model.version).manifest
     # Before anything is printed: a reader who closes the pipe early must not lose the files.
     kept, problem = _keep(solution, manifest, sent, out, plot)
     output().print(_summary(solution, manifest), _fields(solution, manifest), *kept, sep="\n")
     if problem:
         fail(problem)
+
+
+def _solve(client: "Client", model: str, inputs: Mapping[str, Any], **asked: Any) -> "Solution":
+    with messages().status(f"solving {model}"):
+        return client.solve(model, inputs, **asked)
 
 
 def _parameter(text: str) -> tuple[str, float]:
