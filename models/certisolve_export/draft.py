@@ -108,7 +108,7 @@ def _resolution(entry: Any) -> Any:
 def _check_exported(manifest: Manifest) -> None:
     if manifest.family not in _EXPORTED:
         raise DraftError(
-            f"family: {manifest.family} needs several programs", f"export one of {_EXPORTED}"
+            f"family: {manifest.family} is not exported here", f"export one of {_EXPORTED}"
         )
     for key in ("postprocess", "checks"):
         if getattr(manifest, key):

@@ -9,8 +9,9 @@ from certisolve_zoo.pdes.vanderpol import Method, solve_vanderpol
 from certisolve_zoo.spec import ClassicalSolver
 
 _REMARK = (
-    "Integrates the true field, of a dozen operations, where the model evaluates a network for it. "
-    "Use the model to study neural ODEs and their integration in batches, not for speed"
+    "Integrates the true field, of a dozen operations; the time of the model is that of LSODA over "
+    "its network, one sample by another. Use the model to study neural ODEs and their integration "
+    "in batches, not for speed"
 )
 _LADDER: tuple[tuple[Method, str, tuple[float, ...]], ...] = (
     ("LSODA", "Adams and BDF, switched by stiffness", (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)),
