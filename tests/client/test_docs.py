@@ -1,4 +1,4 @@
-"""The examples of docs/sdk.md, run against a real server."""
+"""The examples of the pages for Python, run against a real server."""
 
 import re
 from pathlib import Path
@@ -7,12 +7,13 @@ import numpy as np
 
 from certisolve import Client, _errors
 
-GUIDE = Path(__file__).parents[2] / "docs" / "sdk.md"
+DOCS = Path(__file__).parents[2] / "docs"
+GUIDE = DOCS / "sdk.md"
 
 
-def blocks(heading):
-    """The Python blocks under a heading of the guide."""
-    section = GUIDE.read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+def blocks(heading, page=GUIDE):
+    """The Python blocks under a heading of a page."""
+    section = page.read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
     return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
@@ -43,3 +44,21 @@ def test_a_key_of_ones_own_finds_the_job_again(servers, backend):
         first = names["job"].id
         exec(program, names)
     assert names["job"].id == first
+
+
+def test_a_stream_runs_as_written(servers, backend, capsys):
+    [program] = blocks("In Python", DOCS / "streaming.md")
+    exec(compile(program.replace("http://127.0.0.1:8000", servers[1]["http"]), "page", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "1/10: t = 2.5, 10.000"
+    assert len(printed) == 11
+    assert printed[-1].startswith("ok Diagnostics(")
+    [request] = backend.requests
+    assert (request.model, request.steps, request.save_every) == ("ks1d-memno", 50, 5)
+
+
+def test_frames_come_as_the_guide_says(servers, backend, capsys):
+    [program] = blocks("Frame by frame")
+    with Client(servers[1]["http"]) as client:
+        exec(program.replace('"w"', '"u"'), {"client": client, "w0": np.ones(4)})
+    assert len(capsys.readouterr().out.splitlines()) == 51
