@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 _MAX_UNREPORTED_BYTES = 256 << 20
 # Signs of life per lease: two may be lost on the way.
 _BEATS_PER_LEASE = 3
+#: How often is told how far jobs of many steps are.
+_PROGRESS_S = 1.0
 
 
 class Source:
@@ -243,16 +245,23 @@ class Source:
     # --- Signs of life ----------------------------------------------------------------------------
 
     async def beat_forever(self, on_lost: Callable[[str], None]) -> None:
-        """Renew leases, and take jobs from workers that do not.
+        """Renew leases, and take jobs from workers that do not; between beats, tell progress.
 
         Args:
             on_lost: told the id of each job that is no longer ours or wanted.
         """
+        loop = asyncio.get_running_loop()
+        next_beat = loop.time() + self._beat_s
         while True:
-            await asyncio.sleep(self._beat_s)
+            await asyncio.sleep(min(_PROGRESS_S, self._beat_s))
+            progress = self._progress()
             try:
-                await self._renew(on_lost)
-                await self._reap()
+                if loop.time() < next_beat:
+                    await self._renew([j for j in progress if j in self._held], progress, on_lost)
+                else:
+                    await self._renew(list(self._held), progress, on_lost)
+                    await self._reap()
+                    next_beat = loop.time() + self._beat_s
             except Exception as error:
                 await self._outage.wait(error)
             else:
@@ -275,12 +284,16 @@ class Source:
                 on_lost(claim.job.id)
             self._changed()
 
-    async def _renew(self, on_lost: Callable[[str], None]) -> None:
-        held = list(self._held.values())
-        if not held:
+    async def _renew(
+        self,
+        job_ids: Sequence[str],
+        progress: Mapping[str, float],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        if not job_ids:
             return
-        lost = await self._broker.renew(held, self._progress())
-        self._metrics.leases_renewed(len(held) - len(lost))
+        lost = await self._broker.renew([self._held[job_id] for job_id in job_ids], progress)
+        self._metrics.leases_renewed(len(job_ids) - len(lost))
         for claim in self._let_go(lost):
             on_lost(claim.job.id)
 
