@@ -50,8 +50,8 @@ class Mortal(AbstractEngine):
 
 def load_mortal(artifact: Artifact, device: AbstractDevice) -> LoadedEngine:
     """As `load_engine`."""
-    loaded = load_engine(artifact, device)
-    return LoadedEngine(Mortal(loaded.engine), loaded.paces)
+    engine, paces = load_engine(artifact, device)
+    return LoadedEngine(Mortal(engine) if isinstance(engine, AbstractEngine) else engine, paces)
 
 
 if __name__ == "__main__":

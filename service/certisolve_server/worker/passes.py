@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certisolve_server.batching import AbstractBatcher, DynamicBatcher, Request
-from certisolve_server.engines import AbstractDevice, LoadedEngine, Step, derive
+from certisolve_server.engines import AbstractDevice, AbstractEngine, LoadedEngine, Step, derive
 from certisolve_server.errors import Cancelled
 from certisolve_server.jobs import Lane, ModelKey, Outcome, SolveJob, Timings
 from certisolve_server.telemetry import Metrics, Tracing
@@ -199,7 +199,8 @@ class Passes:
 
     async def _step(self, batch: Batch) -> Step:
         jobs = [held.job for held in batch.held]
-        launch_batch = partial(batch.loaded.engine.launch, _columns(jobs), [j.work for j in jobs])
+        engine = cast(AbstractEngine, batch.loaded.engine)
+        launch_batch = partial(engine.launch, _columns(jobs), [job.work for job in jobs])
         if self._device.pipeline_depth > 1:
             launch = await self._device_thread.call(launch_batch)
             return await self._fetch_thread.call(launch.wait)

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from certisolve.manifest import Program
 from certisolve_server.artifacts import read_artifact
 from certisolve_server.engines import LoadedEngine, ProgramError, load_engine, open_device
+from certisolve_server.engines.stepping import finish
 from certisolve_server.jobs import Work
 from family_models import (
     DRIFT_CHECKS,
@@ -107,14 +108,17 @@ def test_every_program_of_an_artifact_is_examined_before_it_is_read(family_model
 
 def test_the_network_of_a_rollout_may_be_an_onnx_graph(tmp_path):
     engine = load(_recall_as_onnx(tmp_path)).engine
-    history = np.random.default_rng(0).uniform(size=(3, 5, SIZE)).astype(np.float32)
-    step = engine.launch(
-        [list(history)], [Work(steps=(1, 3)), Work(steps=(2,)), Work(steps=(3,))]
-    ).wait()
-    expected = three_recalls(torch.from_numpy(history))
-    for row, frames in enumerate(([0, 2], [1], [2])):
-        for actual, output in zip(step.row(row), expected, strict=True):
-            np.testing.assert_allclose(actual, output[row, frames], rtol=1e-6)
+    histories = np.random.default_rng(0).uniform(size=(3, 5, SIZE)).astype(np.float32)
+    expected = three_recalls(torch.from_numpy(histories))
+    steps = [(1, 3), (2,), (3,)]
+    jobs = [
+        engine.job([history], Work(steps=each))
+        for history, each in zip(histories, steps, strict=True)
+    ]
+    for row, (ended, own) in enumerate(zip(finish(engine, jobs), steps, strict=True)):
+        for actual, output in zip(ended.outputs, expected, strict=True):
+            frames = output[row, [step - 1 for step in own]]
+            np.testing.assert_allclose(actual, frames, rtol=1e-6)
 
 
 def _recall_as_onnx(root: Path) -> Path:

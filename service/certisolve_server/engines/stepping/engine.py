@@ -1,7 +1,6 @@
 """The engine of a model that answers in many steps."""
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from certisolve_server.engines.base import Launch
 from certisolve_server.engines.checks import Checker
 from certisolve_server.engines.device import AbstractDevice
 from certisolve_server.engines.program import AbstractProgram
@@ -59,29 +57,6 @@ class SteppingEngine:
         """
         with self.device.scope():
             self.stepper.prove(begin(self.stepper, self.device, jobs))
-
-    def launch(
-        self, columns: Sequence[Sequence[NDArray[Any]]], work: Sequence[Work] | None = None
-    ) -> Launch:
-        """All the steps of a batch, as an engine of batches makes them."""
-        jobs = [
-            self.job(row, each)
-            for *row, each in zip(*columns, work or [Work()] * len(columns[0]), strict=True)
-        ]
-        started_at = time.perf_counter()
-        answers = finish(self, jobs)
-        for answer in answers:
-            if answer.error is not None:
-                raise answer.error
-        outputs = [
-            np.concatenate(column) for column in zip(*(a.outputs for a in answers), strict=True)
-        ]
-        names = sorted(set[str]().union(*(answer.findings for answer in answers)))
-        found = [np.array([a.findings.get(name, 0.0) for a in answers]) for name in names]
-        num_frames = [len(answer.outputs[0]) for answer in answers]
-        arrays = [*outputs, *found]
-        size = len(jobs)
-        return Launch(lambda: arrays, names, num_frames, size, size, started_at, started_at)
 
     def job(self, row: Sequence[NDArray[Any]], work: Work) -> SolveJob:
         """A job of nobody's: inputs of the manifest, then its parameters."""
