@@ -11,6 +11,7 @@ import xarray
 from certisolve import (
     AsyncClient,
     AsyncJob,
+    AsyncSession,
     AsyncStream,
     Call,
     Client,
@@ -28,6 +29,8 @@ from certisolve import (
     Priority,
     Reply,
     RetryPolicy,
+    Session,
+    SessionInfo,
     Solution,
     Stream,
     WorkerInfo,
@@ -79,6 +82,30 @@ async def read_frames_later() -> None:
         async with client.stream("m", {"u0": [1.0]}) as frames:
             assert_type(frames, AsyncStream)
             assert_type(await anext(frames), Frame)
+
+
+def follow_measurements() -> None:
+    with (
+        Client("http://127.0.0.1:8000") as client,
+        client.session("m", {"x": [1.0]}, automatic_gain=True, ttl=60) as session,
+    ):
+        assert_type(session, Session)
+        assert_type(session.observe(0.1, {"x": [1.0]}, mask={"x": [True]}), SessionInfo)
+        assert_type(session.predict([0.2, 0.3]), Solution)
+        assert_type(session.info.noise_gain, float | None)
+        assert_type(client.restore_session(session.snapshot()), Session)
+        assert_type(client.attach_session(session.id), Session)
+
+
+async def follow_measurements_later() -> None:
+    async with (
+        AsyncClient("grpc://127.0.0.1:8001") as client,
+        await client.session("m", {"x": [1.0]}) as session,
+    ):
+        assert_type(session, AsyncSession)
+        assert_type(await session.observe([0.1], {"x": [[1.0]]}), SessionInfo)
+        assert_type(await session.predict(0.2), Solution)
+        assert_type(await client.attach_session(session.id), AsyncSession)
 
 
 def run_in_the_background() -> None:

@@ -1,6 +1,7 @@
 """A conversation that corrects `spiral-feedback` by noisy measurements at irregular times."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from certisolve_server.bench import LocalServer, local_server
 from certisolve_zoo.pdes.spiral import DISTURBED, START, solve_spiral
 from certisolve_zoo.specs.spiral_feedback import OPEN_LOOP_ERROR
 
+PAGE = Path(__file__).parents[2] / "docs" / "sessions.md"
 ARTIFACTS = Path(__file__).parents[2] / "models" / "artifacts"
 NUM_WINDOWS = 12
 NUM_MEASUREMENTS = 60
@@ -101,3 +103,17 @@ def test_the_forecast_is_better_than_without_measurements(spiral: LocalServer) -
     # Of a window the error depends on its phase; the mean is what the model's record is of.
     assert np.mean(errors) < 0.6 * OPEN_LOOP_ERROR
     assert max(errors) < OPEN_LOOP_ERROR
+
+
+def test_the_page_runs_as_written(spiral: LocalServer) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    x0, x1, x2 = Window(0, 3.0).measured[:3]
+    names = {"x0": x0, "x1": x1, "x2": x2}
+    exec(
+        compile(
+            program.replace("grpc://127.0.0.1:8001", spiral.url("grpc")), "sessions.md", "exec"
+        ),
+        names,
+    )
+    assert names["forecast"].fields["x"].shape == (2, 2)
+    assert names["again"].t == 0.017
