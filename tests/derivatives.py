@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from certisolve_server.engines.derivatives.modes import RowFunction
+from certisolve_server.engines.derivatives.walk import AbstractWalk
 from certisolve_server.engines.program import AbstractProgram
 from certisolve_server.engines.stepping import AbstractStepper
 from certisolve_server.engines.stepping.fixed_course import FixedCourse
@@ -69,6 +70,19 @@ def frames_of(stepper: AbstractStepper[FixedCourse], job: SolveJob) -> RowFuncti
             state, outputs, _ = stepper.step(state, [course.move] * size)
             if course.launch():
                 found.append(outputs)
+        return [torch.stack(column, dim=1) for column in zip(*found, strict=True)]
+
+    return frames
+
+
+def frames_along(walk: AbstractWalk) -> RowFunction:
+    """The frames of rows of inputs and parameters that all take these steps."""
+
+    def frames(inputs: Sequence[Tensor]) -> list[Tensor]:
+        rows, found = walk.begin(inputs), []
+        for each in walk.passes:
+            rows, some = walk.step(rows, each)
+            found += some
         return [torch.stack(column, dim=1) for column in zip(*found, strict=True)]
 
     return frames

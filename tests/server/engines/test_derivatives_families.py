@@ -12,11 +12,21 @@ from hypothesis import strategies as st
 
 from certisolve.manifest import Manifest, Postprocess, Program
 from certisolve_server.engines import AbstractEngine, SteppingEngine, derive
+from certisolve_server.engines.derivatives.integration import IntegratedWalk
+from certisolve_server.engines.derivatives.memory import shares
 from certisolve_server.engines.derivatives.modes import RowFunction
-from certisolve_server.engines.derivatives.trajectory import shares
+from certisolve_server.engines.stepping import finish
 from certisolve_server.errors import Cancelled, NotDifferentiable
 from certisolve_server.jobs import Work
-from derivatives import along, central_differences, frames_of, inner, job_of, relative
+from derivatives import (
+    along,
+    central_differences,
+    frames_along,
+    frames_of,
+    inner,
+    job_of,
+    relative,
+)
 from family_models import (
     DT,
     SIZE,
@@ -27,8 +37,12 @@ from family_models import (
     jacobi,
     members,
     members_manifest,
+    pendulum,
+    pendulum_manifest,
     recall,
     recall_manifest,
+    rotation,
+    rotation_manifest,
     screened,
     screened_manifest,
 )
@@ -40,6 +54,8 @@ EXACT = 1e-7
 TRANSPOSED = 1e-6
 RNG = np.random.default_rng(7)
 FIELD = RNG.uniform(0.5, 1.5, SIZE)
+#: Of the tolerance of an integration over a few periods.
+ODE = 1e-4
 K = 3
 
 Engine = AbstractEngine | SteppingEngine
@@ -63,6 +79,17 @@ def carried(w: torch.Tensor, f: torch.Tensor, rate: torch.Tensor) -> tuple[torch
 def remembered(u: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """As `recall`, and not linear."""
     return recall(torch.tanh(u), h)
+
+
+def bent(y: torch.Tensor, t: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
+    """As `rotation`, and neither linear nor autonomous."""
+    return rotation(y, t, rate) * torch.cos(y + t[:, None])
+
+
+def stiff(y: torch.Tensor, t: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
+    """Both states fall, one of them fast, onto a slow one that is not linear."""
+    fast = -40 * rate * (y[:, 0] - y[:, 1].square())
+    return torch.stack((fast, -y[:, 1] * torch.cos(t)), dim=1)
 
 
 def case(
@@ -96,24 +123,39 @@ CASES: dict[str, Any] = {
         drift_manifest(), carried, [FIELD, FIELD[::-1].copy()], Work(steps=(1, 3, 7)), 0.5
     ),
     "memory-rollout": case(recall_manifest(), remembered, [HISTORY], Work(steps=(2, 5))),
+    "feedback-ode": case(
+        pendulum_manifest(), pendulum, [RNG.uniform(-1, 1, (4, 2))], Work(steps=(1, 2, 6))
+    ),
+    "ode": case(rotation_manifest(), bent, [np.array([0.7, -0.4])], Work(t=(0.3, 0.9, 1.7)), 2.0),
+    "stiff ode": case(rotation_manifest(), stiff, [np.array([0.7, 0.4])], Work(t=(0.3, 2.0)), 50.0),
     "iterative-solver": case(
         screened_manifest(), jacobi, [FIELD, FIELD - 1.0], Work(tolerance=1e-12)
     ),
 }
+ODES = ("ode", "stiff ode")
 every = pytest.mark.parametrize("name", CASES)
 
 
 def solution(name: str) -> RowFunction:
     """Of rows of inputs and parameters, in float64."""
     engine, inputs, work, parameters = CASES[name]
+    if name in ODES:
+        # Of the steps that were taken: which they are is no part of the derivative.
+        return frames_along(walk_of(name))
     if isinstance(engine, SteppingEngine):
         return frames_of(engine.stepper, job_of(engine.artifact, inputs, [], work, parameters))
     return lambda rows: engine.solve(rows, [work] * len(rows[0])).outputs
 
 
+def walk_of(name: str) -> IntegratedWalk:
+    engine, inputs, work, _ = CASES[name]
+    at = [torch.from_numpy(np.asarray(array)) for array in point(name)]
+    return IntegratedWalk(engine.stepper, job_of(engine.artifact, inputs, [], work), at)
+
+
 def taken(name: str, kind: str, directions: list[np.ndarray], **more: Any) -> Any:
     engine, inputs, work, parameters = CASES[name]
-    asked = Work(kind=kind, steps=work.steps, tolerance=work.tolerance)
+    asked = replace(work, kind=kind)
     return derive(engine, job_of(engine.artifact, inputs, directions, asked, parameters), **more)
 
 
@@ -153,10 +195,15 @@ def test_reverse_mode_is_the_transpose_of_forward_mode(name):
 @every
 def test_the_solution_is_that_of_a_solve(name):
     engine, inputs, work, parameters = CASES[name]
-    rows = [[array] for array in (*inputs, *map(np.float32, parameters))]
-    alone = engine.launch(rows, [work]).wait()
+    row = [*inputs, *map(np.float32, parameters)]
+    if isinstance(engine, SteppingEngine):
+        [alone] = finish(engine, [engine.job(row, work)])
+        outputs = alone.outputs
+    else:
+        alone = engine.launch([[array] for array in row], [work]).wait()
+        outputs = alone.row(0)
     derived = taken(name, "jvp", tangents_of(name, 1))
-    for found, expected in zip(derived.outputs, alone.row(0), strict=False):
+    for found, expected in zip(derived.outputs, outputs, strict=False):
         np.testing.assert_array_equal(found, expected)
     assert derived.findings.keys() >= alone.findings.keys()
     assert derived.finite
@@ -200,6 +247,35 @@ def test_less_memory_changes_nothing_of_reverse_mode(name, memory_bytes):
     bound = taken(name, "vjp", cotangents, memory_bytes=memory_bytes).outputs
     for found, expected in zip(bound, free, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ODES)
+def test_steps_of_an_integration_are_made_again_as_they_were(name):
+    solved = taken(name, "jvp", tangents_of(name)).outputs[0]
+    walk = walk_of(name)
+    [frames] = frames_along(walk)(
+        [torch.from_numpy(np.asarray(each))[None] for each in point(name)]
+    )
+    np.testing.assert_allclose(frames[0].numpy(), solved, rtol=1e-12)
+    methods = {each.method.name for each in walk.passes}
+    assert methods == ({"tsit5", "rodas3"} if name == "stiff ode" else {"tsit5"})
+
+
+def test_derivatives_of_an_integration_are_those_of_the_equation():
+    """A point that turns at a rate: by its initial condition and by the rate."""
+    engine = engine_of(rotation_manifest(), rotation)
+    y, rate, times = np.array([0.6, 0.8]), 1.5, (0.4, 2.0)
+    tangents = [np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), np.array([0.0, 0.0, 1.0])]
+    work = Work(kind="jvp", t=times)
+    frames, found = derive(engine, job_of(engine.artifact, [y], tangents, work, [rate])).outputs
+    for index, t in enumerate(times):
+        c, s = np.cos(rate * t), np.sin(rate * t)
+        np.testing.assert_allclose(
+            frames[index], [c * y[0] + s * y[1], c * y[1] - s * y[0]], atol=ODE
+        )
+        np.testing.assert_allclose(found[:2, index], [[c, -s], [s, c]], atol=ODE)
+        by_rate = [t * (c * y[1] - s * y[0]), -t * (c * y[0] + s * y[1])]
+        np.testing.assert_allclose(found[2, index], by_rate, atol=ODE)
 
 
 sizes = st.integers(1, 10**6)

@@ -1,20 +1,24 @@
 """How each family's solutions are differentiated."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from certisolve_server.engines.base import AbstractEngine
 from certisolve_server.engines.families.iterative_solver import IterativeSolverEngine
-from certisolve_server.engines.stepping import SteppingEngine
+from certisolve_server.engines.families.ode import OdeStepper
+from certisolve_server.engines.stepping import AbstractStepper, SteppingEngine
 from certisolve_server.jobs import SolveJob, Work
 
 from .direct import DirectPass
 from .implicit import LinearSystem
+from .integration import IntegratedWalk
 from .modes import RowFunction
 from .solution_map import AbstractSolutionMap
 from .solved import Solved, arguments_of
 from .trajectory import Trajectory
+from .walk import AbstractWalk, FixedWalk
 
 
 def solution_map(
@@ -32,11 +36,17 @@ def solution_map(
     at = [tensor[0] for tensor in arguments]
     max_batch_size = engine.artifact.manifest.max_batch_size
     if isinstance(engine, SteppingEngine):
-        return Trajectory(engine.stepper, job, at, max_batch_size, memory_bytes)
+        return Trajectory(_walk(engine.stepper, job, at), at, max_batch_size, memory_bytes)
     if isinstance(engine, IterativeSolverEngine):
         [x] = engine.device.stage([[solved.outputs[0]]], 1)
         return LinearSystem(engine, at, x[0], job.work)
     return DirectPass(_pass(engine, job.work), at, max_batch_size, memory_bytes)
+
+
+def _walk(stepper: AbstractStepper[Any], job: SolveJob, at: Sequence[Tensor]) -> AbstractWalk:
+    if isinstance(stepper, OdeStepper):
+        return IntegratedWalk(stepper, job, at)
+    return FixedWalk(stepper, job)
 
 
 def _pass(engine: AbstractEngine, work: Work) -> RowFunction:

@@ -51,6 +51,9 @@ class OdeStepper(AbstractStepper[OdeCourse]):
     Rows are those of an `integrators.State`, its states flattened, the `parameters`, and the
     `input` for its shape. A move says whether the next step is implicit.
 
+    Attributes:
+        method: of steps that are not.
+
     Raises:
         ProgramError: the method needs derivatives, which ONNX programs do not have.
     """
@@ -65,9 +68,9 @@ class OdeStepper(AbstractStepper[OdeCourse]):
         assert manifest.integration is not None
         self._device, self._program = device, program
         self._integration = manifest.integration
-        self._method = _METHODS[manifest.integration.method]
+        self.method = _METHODS[manifest.integration.method]
         self._differentiable = manifest.program.format != "onnx"
-        if self._method is RODAS3 and not self._differentiable:
+        if self.method is RODAS3 and not self._differentiable:
             raise ProgramError("rodas3 needs derivatives, which an ONNX program does not have")
         self._parameters = [
             f"parameter.{spec.name}" for spec in manifest.parameters if spec.program_input
@@ -90,31 +93,31 @@ class OdeStepper(AbstractStepper[OdeCourse]):
             device=y.device,
         )
         t, t_end, rtol, atol = numbers.unbind(1)
-        field, max_steps = self._field(rows), default.max_steps
-        state = self._method.init(
+        field, max_steps = self.field(rows), default.max_steps
+        state = self.method.init(
             field, y.flatten(1), t, t_end, rtol=rtol, atol=atol, max_steps=max_steps
         )
         return rows | _rows(state)
 
     def step(self, rows: Rows, moves: Sequence[bool]) -> Stepped:
-        state = _state(rows)
+        state = state_of(rows)
         implicit = [row for row, stiff in enumerate(moves) if stiff]
         if not implicit:
-            after = self._method.step(self._field(rows), state)
+            after = self.method.step(self.field(rows), state)
         elif len(implicit) == len(state.t):
-            after = RODAS3.step(self._field(rows), state)
+            after = RODAS3.step(self.field(rows), state)
         else:
             explicit = [row for row, stiff in enumerate(moves) if not stiff]
-            after = self._step_some(rows, state, self._method, explicit)
+            after = self._step_some(rows, state, self.method, explicit)
             after = self._step_some(rows, after, RODAS3, implicit)
         return Stepped({**rows, **_rows(after)}, [after.y.view_as(rows["input"])])
 
     def course(self, job: SolveJob) -> OdeCourse:
-        return OdeCourse(job, stiff=self._method is RODAS3)
+        return OdeCourse(job, stiff=self.method is RODAS3)
 
     def look(self, stepped: Stepped, courses: Sequence[OdeCourse], before: Stepped | None) -> Look:
         del before
-        state = _state(stepped.rows)
+        state = state_of(stepped.rows)
         fetch = self._device.fetch(
             [state.t, state.status, is_stiff(state), state.nfe, state.jacobians, state.rejected]
         )
@@ -123,7 +126,7 @@ class OdeStepper(AbstractStepper[OdeCourse]):
             t, status, stiff, *counts = (array.tolist() for array in fetch())
             for row, course in enumerate(courses):
                 course.t = t[row]
-                course.stiff = self._method is RODAS3 or (
+                course.stiff = self.method is RODAS3 or (
                     stiff[row] and self._solvable(stepped.rows)
                 )
             self._tell(stepped.rows, state, courses)
@@ -142,7 +145,7 @@ class OdeStepper(AbstractStepper[OdeCourse]):
         if not self._solvable(rows):
             return
         try:
-            RODAS3.step(self._field(rows), _state(rows))
+            RODAS3.step(self.field(rows), state_of(rows))
         except Exception as error:
             raise ProgramError(f"it has no Jacobian, which stiff requests need: {error}") from error
 
@@ -152,7 +155,8 @@ class OdeStepper(AbstractStepper[OdeCourse]):
         num_states = np.dtype(dtype).itemsize * math.prod(shape)
         return (1 + 2 * _STATES_PER_ROW) * num_states + 2 * 8 * (len(_STATE) + 1)
 
-    def _field(self, rows: Rows) -> VectorField:
+    def field(self, rows: Rows) -> VectorField:
+        """dy/dt of flattened states, with the parameters of these rows."""
         shape = rows["input"].shape[1:]
         parameters = [rows[name] for name in self._parameters]
 
@@ -168,7 +172,7 @@ class OdeStepper(AbstractStepper[OdeCourse]):
         """The state with a step of these rows."""
         index = torch.tensor(some, device=state.t.device)
         taken = {name: rows[name][index] for name in ("input", *self._parameters)}
-        return state.put(index, method.step(self._field(taken), state.take(index)))
+        return state.put(index, method.step(self.field(taken), state.take(index)))
 
     def _solvable(self, rows: Rows) -> bool:
         """Whether an implicit step is possible, and not too expensive."""
@@ -213,5 +217,6 @@ def _rows(state: State) -> dict[str, Tensor]:
     return {name: getattr(state, name) for name in _STATE}
 
 
-def _state(rows: Rows) -> State:
+def state_of(rows: Rows) -> State:
+    """The part of rows that an integrator knows."""
     return State(**{name: rows[name] for name in _STATE})
