@@ -37,10 +37,8 @@ class Stream(Iterator[Frame]):
         clock: Clock,
         retry: RetryPolicy,
     ) -> None:
-        self._stream = stream
-        self._clock = clock
         self._reader = StreamReader(call, retry)
-        self._frames = self._read()
+        self._frames = _read(self._reader, stream, clock)
 
     def __iter__(self) -> Self:
         return self
@@ -92,23 +90,6 @@ class Stream(Iterator[Frame]):
     ) -> None:
         self.close()
 
-    def _read(self) -> Generator[Frame, None, None]:
-        reader = self._reader
-        while True:
-            try:
-                with contextlib.closing(self._stream(reader.next_call())) as replies:
-                    for reply in replies:
-                        if (frame := reader.frame(reply)) is not None:
-                            yield frame
-                        if reader.ended:
-                            return
-                raise reader.cut_short()
-            except CertisolveError as error:
-                delay_s = reader.delay_after(error, random.random())
-                if delay_s is None:
-                    raise
-            self._clock.sleep(delay_s)
-
 
 class AsyncStream(AsyncIterator[Frame]):
     """As `Stream`, for `AsyncClient`: `async for`, `async with`, `aclose`.
@@ -125,10 +106,8 @@ class AsyncStream(AsyncIterator[Frame]):
         clock: Clock,
         retry: RetryPolicy,
     ) -> None:
-        self._stream = stream
-        self._clock = clock
         self._reader = StreamReader(call, retry)
-        self._frames = self._read()
+        self._frames = _aread(self._reader, stream, clock)
 
     def __aiter__(self) -> Self:
         return self
@@ -161,19 +140,44 @@ class AsyncStream(AsyncIterator[Frame]):
     ) -> None:
         await self.aclose()
 
-    async def _read(self) -> AsyncGenerator[Frame, None]:
-        reader = self._reader
-        while True:
-            try:
-                async with contextlib.aclosing(self._stream(reader.next_call())) as replies:
-                    async for reply in replies:
-                        if (frame := reader.frame(reply)) is not None:
-                            yield frame
-                        if reader.ended:
-                            return
-                raise reader.cut_short()
-            except CertisolveError as error:
-                delay_s = reader.delay_after(error, random.random())
-                if delay_s is None:
-                    raise
-            await self._clock.asleep(delay_s)
+
+# Functions, not methods: a generator that knew its stream would keep it from being closed when the
+# last reference to it goes.
+
+
+def _read(
+    reader: StreamReader, stream: Callable[[Call], Generator[Reply, None, None]], clock: Clock
+) -> Generator[Frame, None, None]:
+    while True:
+        try:
+            with contextlib.closing(stream(reader.next_call())) as replies:
+                for reply in replies:
+                    if (frame := reader.frame(reply)) is not None:
+                        yield frame
+                    if reader.ended:
+                        return
+            raise reader.cut_short()
+        except CertisolveError as error:
+            delay_s = reader.delay_after(error, random.random())
+            if delay_s is None:
+                raise
+        clock.sleep(delay_s)
+
+
+async def _aread(
+    reader: StreamReader, stream: Callable[[Call], AsyncGenerator[Reply, None]], clock: Clock
+) -> AsyncGenerator[Frame, None]:
+    while True:
+        try:
+            async with contextlib.aclosing(stream(reader.next_call())) as replies:
+                async for reply in replies:
+                    if (frame := reader.frame(reply)) is not None:
+                        yield frame
+                    if reader.ended:
+                        return
+            raise reader.cut_short()
+        except CertisolveError as error:
+            delay_s = reader.delay_after(error, random.random())
+            if delay_s is None:
+                raise
+        await clock.asleep(delay_s)

@@ -1,5 +1,6 @@
 """Frames arrive once and in order over every transport, with and without await, come what may."""
 
+import asyncio
 import contextlib
 import threading
 import time
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from certisolve import (
+    AsyncClient,
     Client,
     ConnectionFailed,
     InternalServerError,
@@ -301,6 +303,55 @@ def test_many_streams_of_one_client_run_at_once(client, backend):
         assert [next(frames).step for frames in streams] == [1] * 6
         threading.Timer(0.01, backend.released.set).start()
         assert [len(list(frames)) for frames in streams] == [2] * 6
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_an_asynchronous_loop_that_is_left_ends_the_computation(servers, backend, scheme):
+    async def peek():
+        async with AsyncClient(servers[1][scheme]) as client:
+            async for frame in client.stream("stuck", INPUTS):
+                assert frame.step == 1
+                break
+            assert await asyncio.to_thread(closed, backend)
+
+    asyncio.run(peek())
+
+
+def test_a_loop_that_is_left_ends_the_computation(servers, backend):
+    for url in servers[1].values():
+        with Client(url) as client:
+            for _ in client.stream("stuck", INPUTS):
+                break
+            assert closed(backend)
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+@pytest.mark.parametrize("model", ["stuck", "silent"])
+def test_a_task_that_reads_can_be_cancelled(servers, backend, scheme, model):
+    async def read():
+        async with AsyncClient(servers[1][scheme]) as client:
+            async with asyncio.timeout(0.2):
+                async for _ in client.stream(model, INPUTS):
+                    pass
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(read())
+    assert closed(backend)
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_two_streams_of_one_event_loop_run_at_once(servers, backend, scheme):
+    async def read_two():
+        async with (
+            AsyncClient(servers[1][scheme]) as client,
+            client.stream("stuck", INPUTS) as one,
+            client.stream("stuck", INPUTS) as two,
+        ):
+            assert (await anext(one)).step == (await anext(two)).step == 1
+            backend.released.set()
+            return [frame.step async for frame in one] + [frame.step async for frame in two]
+
+    assert asyncio.run(read_two()) == [2, 3, 2, 3]
 
 
 # --- Replies that make no sense -------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A stream outlives the gateway that it came through."""
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,16 @@ def test_a_stream_goes_on_through_the_gateway_that_comes_back(fleet: Fleet, sche
     np.testing.assert_array_equal(solution.fields["u"][:, 0], np.arange(1, NUM_STEPS + 1))
     assert solution.t.tolist() == [float(step) for step in range(1, NUM_STEPS + 1)]
     assert solution.status == "ok"
+
+
+def test_a_job_says_how_far_it_is(fleet: Fleet) -> None:
+    with Client(fleet.gateway.http) as client:
+        job = client.submit_solve("count", {"u": ZEROS}, steps=4000, save_every=1000)
+        with contextlib.closing(job.events()) as events:
+            told = next(info.progress for info in events if info.progress > 0)
+        assert 0 < told < 1
+        assert client.job(job.id).state().progress >= told
+        job.cancel()
 
 
 def test_who_leaves_a_stream_leaves_no_job(fleet: Fleet) -> None:

@@ -103,3 +103,23 @@ def test_requests_that_ask_for_other_frames_have_other_digests():
 def test_who_counts_no_steps_has_the_digest_of_the_release_before():
     digest = admission.digest(SolveRequest("double", None, {"u0": FIELD}, t=(1.0,)))
     assert digest == "19182e7b41c215b3bd89244c52001085224a4b5a975510bbc315d8e8648e7ef0"
+
+
+numbers = st.none() | st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 10)
+
+
+@given(
+    st.none() | st.lists(st.floats() | st.sampled_from([0.1, 0.2, 0.3, 0.7]), max_size=4),
+    numbers,
+    numbers,
+    numbers,
+)
+def test_whatever_is_asked_is_taken_or_refused(t, steps, save_every, resume_from):
+    asked = {"steps": steps, "save_every": save_every, "resume_from": resume_from}
+    try:
+        wanted = horizon.wanted(t, MODEL, **asked)
+    except (InvalidOption, OutOfRange):
+        return
+    assert list(wanted.steps) == sorted(set(wanted.steps))
+    assert (resume_from or 0) < wanted.steps[0] <= wanted.steps[-1] <= horizon.MAX_STEPS
+    assert len(wanted.t) == len(wanted.steps)

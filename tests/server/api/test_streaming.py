@@ -11,6 +11,8 @@ import httpx
 import numpy as np
 import pytest
 from grpc_status import rpc_status
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from certisolve import AsyncClient, InternalServerError, Overloaded, wire
 from certisolve.sequence import SAFETENSORS_SEQ, SILENCE, Unpacker
@@ -290,6 +292,64 @@ async def test_what_is_refused_is_a_plain_problem(model, body, status, code, fie
         assert (answer.status_code, answer.json()["code"]) == (status, code)
         assert answer.json().get("field") == field
     assert (await plane.broker.depth()).num_jobs == 0
+
+
+anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+numbers = st.integers(-3, 5000) | anything
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "steps": numbers,
+            "t": numbers | st.lists(numbers | st.sampled_from([0.1, 0.2]), max_size=3),
+            "version": anything,
+            "options": anything
+            | st.dictionaries(
+                st.sampled_from(["save_every", "resume_from", "rtol", "diagnostics", "x"]), numbers
+            ),
+            "surprise": anything,
+        },
+    )
+)
+def test_no_body_is_an_error_of_the_server(rest):
+    for media_type in ("application/json", wire.SAFETENSORS):
+        if media_type == wire.SAFETENSORS:
+            body = wire.encode_safetensors({"w": FIELD, "f": FIELD}, rest)
+        else:
+            body = json.dumps(rest | {"inputs": JSON_BODY["inputs"]}).encode()
+        assert asyncio.run(_status(body, media_type)) < 500
+
+
+async def _status(body: bytes, media_type: str) -> int:
+    """How the server answers, before it is left."""
+    plane, statuses, begun = rolling_plane(), [], asyncio.Event()
+    requests = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if requests:
+            return requests.pop()
+        await begun.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+            begun.set()
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": PATH,
+        "query_string": b"",
+        "headers": [(b"content-type", media_type.encode())],
+    }
+    await create_app(plane.dataplane)(scope, receive, send)
+    assert (await plane.broker.depth()).num_jobs == 0
+    [status] = statuses
+    return int(status)
 
 
 async def test_a_key_is_refused_by_its_header():
