@@ -194,6 +194,9 @@ def rotation_manifest(**changes: Any) -> Manifest:
         ),
         "t": (0.5, 1.0, 2.0),
         "resolutions": resolution(sizes={}, t=(0.5, 2.0), error_at_t=(0.01, 0.05)),
+        # Of steps to the tolerance above, and not to roundings.
+        "golden_tolerance": 1e-4,
+        "batch_tolerance": 1e-4,
     }
     return field_manifest("rotation", **(values | changes))
 
@@ -292,6 +295,13 @@ def write_family_models(root: Path) -> None:
     )
     write_artifact(
         root,
+        Pointwise(rotation),
+        rotation_manifest(),
+        answer=turned,
+        example=(field[:, :2], rate, rate),
+    )
+    write_artifact(
+        root,
         Pointwise(jacobi),
         screened_manifest(),
         answer=solved,
@@ -321,6 +331,14 @@ def three_recalls(u: Tensor) -> tuple[Tensor, ...]:
         frame, passes, h = recall(frame, h)
         frames.append((frame, passes))
     return tuple(torch.stack(column, dim=1) for column in zip(*frames, strict=True))
+
+
+def turned(y: Tensor, rate: Tensor, t: Sequence[float] = (0.5, 1.0, 2.0)) -> Tensor:
+    """The exact solution of `rotation`."""
+    angle = rate.double()[:, None] * torch.tensor(t, dtype=torch.float64)
+    cosine, sine, (first, second) = angle.cos(), angle.sin(), y.double().unbind(1)
+    x = cosine * first[:, None] + sine * second[:, None]
+    return torch.stack((x, cosine * second[:, None] - sine * first[:, None]), dim=2).to(y.dtype)
 
 
 def cascade(measurements: Tensor, num_layers: int) -> Tensor:

@@ -17,6 +17,7 @@ from family_models import (
     moved_mean,
     three_drifts,
     three_recalls,
+    turned,
 )
 
 every_door = pytest.mark.parametrize("door", DOORS)
@@ -27,6 +28,7 @@ HISTORY = RNG.uniform(0.1, 0.9, (5, SIZE)).astype(np.float32)
 MEASURED = RNG.uniform(-1, 1, (6, 2)).astype(np.float32)
 # The SDK sends float32, whatever it is given.
 SOURCE = RNG.normal(size=SIZE).astype(np.float32).astype(np.float64)
+POINT = {"y": RNG.normal(size=2).astype(np.float32)}
 
 #: Inputs, and the fields that plain loops give.
 PROBLEMS = {
@@ -74,6 +76,52 @@ def test_a_linear_system_is_solved_to_the_tolerance_asked_for(door, family_serve
         assert diagnostics.expected_error == (None if tolerance == 1e-3 else 0.01)
         nfe.append(diagnostics.nfe)
     assert nfe[0] < nfe[1] <= nfe[2]  # sixteen unknowns take sixteen steps at most
+
+
+@every_door
+@pytest.mark.parametrize("t", [None, [0.1], [1e-6, 0.123456, 0.5, 2.0], [3.0, 8.0]])
+def test_a_vector_field_is_integrated_to_any_times(door, t, family_server: LocalServer):
+    [solution] = solve_through(
+        door, family_server, "rotation", [POINT], t=t, parameters={"rate": 3.0}
+    )
+    exact = turned(torch.from_numpy(POINT["y"])[None], torch.tensor([3.0]), t or (0.5, 1.0, 2.0))
+    assert (solution.status, solution.axes["y"]) == ("ok", ("t", "state"))
+    assert list(solution.t) == (t or [0.5, 1.0, 2.0])
+    # Some twenty steps, each of an error of 1e-5.
+    np.testing.assert_allclose(solution.fields["y"], exact[0].numpy(), atol=1e-4)
+    assert solution.diagnostics.out_of_range == (("horizon",) if solution.t[-1] > 2 else ())
+
+
+@every_door
+def test_an_integration_is_as_exact_as_asked_for(door, family_server: LocalServer):
+    exact = turned(torch.from_numpy(POINT["y"])[None], torch.tensor([9.0]))[0].numpy()
+    found = []
+    for tolerances in ({"rtol": 1e-2, "atol": 1e-2}, {"rtol": 1e-3}, {}, {"rtol": 1e-6}):
+        [solution] = solve_through(
+            door, family_server, "rotation", [POINT], parameters={"rate": 9.0}, **tolerances
+        )
+        diagnostics = solution.diagnostics
+        loose = tolerances.get("rtol", 0.0) > 1e-5
+        assert diagnostics.expected_error == (None if loose else 0.05)
+        assert diagnostics.rejected_steps >= 0
+        found.append((np.abs(solution.fields["y"] - exact).max(), diagnostics.nfe))
+    errors, nfe = zip(*found, strict=True)
+    assert list(nfe) == sorted(nfe)
+    assert nfe[0] < nfe[-1]
+    assert errors[0] > 100 * errors[-1]
+
+
+@every_door
+def test_a_way_that_takes_too_many_steps_ends_at_its_last_state(door, family_server: LocalServer):
+    asked = {"t": [0.5, 8.0], "rtol": 1e-6, "parameters": {"rate": 100.0}}
+    [solution] = solve_through(door, family_server, "rotation", [POINT], **asked)
+    assert solution.status == "max_steps"
+    reached = list(solution.t)
+    assert reached[0] == 0.5
+    assert 0.5 < reached[1] < 8.0
+    exact = turned(torch.from_numpy(POINT["y"])[None], torch.tensor([100.0]), reached)
+    np.testing.assert_allclose(solution.fields["y"], exact[0].numpy(), atol=5e-3)
+    assert solution.diagnostics.expected_error is None
 
 
 @every_door
@@ -170,6 +218,12 @@ REFUSED = {
     "tolerance of a rollout": ("drift", {"tolerance": 1e-3}, "options.tolerance"),
     "relative tolerance of a rollout": ("drift", {"rtol": 1e-3}, "options.rtol"),
     "absolute tolerance of a rollout": ("drift", {"atol": 1e-3}, "options.atol"),
+    "relative tolerance of roundings": ("rotation", {"rtol": 1e-9}, "options.rtol"),
+    "absolute tolerance of nothing": ("rotation", {"atol": 0.0}, "options.atol"),
+    "tolerance of an integration": ("rotation", {"tolerance": 1e-3}, "options.tolerance"),
+    "times before the start": ("rotation", {"t": [-1.0, 1.0]}, "t.0"),
+    "times that descend": ("rotation", {"t": [1.0, 0.5]}, "t.1"),
+    "times too far": ("rotation", {"t": [8.5]}, "t.0"),
     "tolerance of nothing": ("screened", {"tolerance": 0.0}, "options.tolerance"),
     "tolerance below zero": ("screened", {"tolerance": -1.0}, "options.tolerance"),
     "tolerance of one": ("screened", {"tolerance": 1.0}, "options.tolerance"),
@@ -181,7 +235,8 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_answered_is_refused_by_its_field(door, case, family_server: LocalServer):
     model, options, field = REFUSED[case]
-    inputs = {"k": FIELD, "f": SOURCE} if model == "screened" else PROBLEMS[model][0]
+    others = {"screened": {"k": FIELD, "f": SOURCE}, "rotation": POINT}
+    inputs = others[model] if model in others else PROBLEMS[model][0]
     with pytest.raises(InvalidRequest) as raised:
         solve_through(door, family_server, model, [inputs], **options)
     assert raised.value.field == field

@@ -20,6 +20,7 @@ INPUTS = {
     "drift": {"w": FIELD, "f": FIELD},
     "recall": {"u": np.stack([FIELD, FIELD])},
     "pendulum": {"x": np.ones((3, 2), np.float32)},
+    "rotation": {"y": np.ones(2, np.float32)},
     "screened": {"k": FIELD, "f": FIELD.astype(np.float64)},
     "members": {"u0": FIELD},
 }
@@ -65,6 +66,7 @@ def test_plain_json_is_answered_with_what_was_found(http, model):
         "drift": {"residual", "knot_excess", "nfe"},
         "recall": {"nfe"},
         "pendulum": {"nfe", "noise_gain"},
+        "rotation": {"nfe", "rejected_steps"},
         "screened": {"nfe", "residual"},
         "members": {"conservation_defect"},
     }
@@ -121,7 +123,9 @@ def test_times_and_options_of_another_form_are_refused_by_their_place(http, rest
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "1e999", "-1e999"])
-@pytest.mark.parametrize("rest", ['"t": [%s]', '"options": {"tolerance": %s}'])
+@pytest.mark.parametrize(
+    "rest", ['"t": [%s]', '"options": {"tolerance": %s}', '"options": {"atol": %s}']
+)
 def test_what_is_no_number_in_json_is_refused(http, rest, text):
     inputs = json.dumps({name: array.tolist() for name, array in INPUTS["screened"].items()})
     body = f'{{"inputs": {inputs}, {rest % text}}}'
@@ -131,7 +135,14 @@ def test_what_is_no_number_in_json_is_refused(http, rest, text):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.0, 1e308])
 def test_what_json_cannot_say_is_refused_over_grpc(solver, value):
-    for model, asked in (("drift", {"t": [value]}), ("screened", {"tolerance": value})):
+    for model, asked in (("drift", {"t": [value]}), ("rotation", {"t": [value]})):
+        with pytest.raises(grpc.RpcError) as raised:
+            call(solver, model, **asked)
+        assert raised.value.code() in (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            grpc.StatusCode.OUT_OF_RANGE,
+        )
+    for model, asked in (("screened", {"tolerance": value}), ("rotation", {"rtol": value})):
         with pytest.raises(grpc.RpcError) as raised:
             call(solver, model, **asked)
         assert raised.value.code() in (
