@@ -1,6 +1,6 @@
 """What a worker answers to the jobs of sessions, in numpy: the contract, written a second time.
 
-Of the models `drift`, `recall` and `pendulum` of `family_models`, and of `decay`, dy/dt = -y.
+Of the models `drift`, `recall`, `pendulum` and `rotation` of `family_models`.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 
-from certisolve.manifest import Integration
 from certisolve_server.broker import AbstractBroker, Bounds, Capacity, Claim, MemoryBroker
 from certisolve_server.catalog import Catalog, ModelEntry
 from certisolve_server.jobs import Artifact, Outcome, SolveJob, Timings
@@ -23,27 +22,15 @@ from family_models import (
     members_manifest,
     pendulum_manifest,
     recall_manifest,
-    resolution,
-    spec,
+    rotation_manifest,
 )
-from helpers import field_manifest
 
 MANIFESTS = (
     drift_manifest(),
     recall_manifest(),
     pendulum_manifest(),
     members_manifest(),
-    field_manifest(
-        "decay",
-        family="ode",
-        inputs=(spec("y", "x"),),
-        outputs=(spec("y", "x"),),
-        resolutions=resolution(t=(0.5, 1.0), error_at_t=(0.01, 0.02)),
-        t=(1.0,),
-        integration=Integration(
-            method="tsit5", rtol=1e-5, atol=1e-6, smallest_rtol=1e-7, max_steps=99, horizon=1.0
-        ),
-    ),
+    rotation_manifest(),
 )
 ARTIFACTS = {m.name: Artifact(m, f"digest-{m.name}", "/nowhere") for m in MANIFESTS}
 LIMITS = SessionLimits(max_body_bytes=1 << 20, max_wait_s=10.0)
@@ -168,9 +155,15 @@ def _pendulum(job: SolveJob):
     return (layers[-1:],), (layers, observers)
 
 
-def _decay(job: SolveJob):
-    [y] = job.inputs
-    return (np.stack([y * np.exp(-np.float32(t)) for t in job.work.t]),), ()
+def turned(y: np.ndarray, angle: float) -> np.ndarray:
+    """A point of the rotation, so much later."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([cos * y[0] + sin * y[1], cos * y[1] - sin * y[0]], y.dtype)
 
 
-_ANSWERS = {"drift": _drift, "recall": _recall, "pendulum": _pendulum, "decay": _decay}
+def _rotation(job: SolveJob):
+    [y], [rate] = job.inputs, job.parameters
+    return (np.stack([turned(y, rate * t) for t in job.work.t]),), ()
+
+
+_ANSWERS = {"drift": _drift, "recall": _recall, "pendulum": _pendulum, "rotation": _rotation}

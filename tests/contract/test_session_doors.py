@@ -17,7 +17,7 @@ from certisolve.wire import decode_safetensors
 from certisolve_server.bench import LocalServer
 from certisolve_server.sessions.interpolation import between
 from family_models import DT, PENDULUM, SIZE
-from session_worker import corrected, open_loop
+from session_worker import corrected, open_loop, turned
 from sessions import SESSION_DOORS, open_door
 
 every_door = pytest.mark.parametrize("door", SESSION_DOORS)
@@ -86,6 +86,20 @@ def test_a_cascade_follows_measurements_at_any_times(door, family_server: LocalS
     assert info.noise_gain == pytest.approx(noise_gain)
     assert forecast.diagnostics.noise_gain == pytest.approx(noise_gain)
     assert info.gain == gain
+
+
+@every_door
+def test_an_integration_is_corrected_at_any_time(door, family_server: LocalServer):
+    with open_door(door, family_server) as client:
+        session = client.session("rotation", {"y": MEASURED[0]}, t=1.0, parameters={"rate": 2.0})
+        session.observe(1.37, {"y": [0.25, 0.0]}, mask={"y": [True, False]})
+        forecast = session.predict([1.4, 2.9])
+        session.close()
+    start = np.array([0.25, turned(MEASURED[0], 2 * 0.37)[1]], np.float32)
+    # To the tolerance of the integration.
+    np.testing.assert_allclose(forecast.fields["y"][1], turned(start, 2 * 1.53), atol=1e-4)
+    assert list(forecast.t) == [1.4, 2.9]
+    assert forecast.diagnostics.expected_error is None
 
 
 @every_door
@@ -185,12 +199,15 @@ def test_a_forecast_that_diverges_leaves_the_session_where_it_stood(
     door, family_server: LocalServer
 ):
     with open_door(door, family_server) as client:
-        session = client.session("drift", DRIFT, parameters={"rate": 2.0})
+        session = client.session("drift", DRIFT, t=3.0, parameters={"rate": 2.0})
         with pytest.raises(ForecastDiverged) as raised:
-            session.observe(20.0, {"w": FIELD}, mask={"w": FIELD > 0.5})
-        assert raised.value.status == 409 if door.startswith("http") else True
-        forecast = session.predict([0.1, 20.0])
-        assert (forecast.status, len(forecast.fields["w"]) > 0) == ("diverged", True)
+            session.observe(23.0, {"w": FIELD}, mask={"w": FIELD > 0.5})
+        assert (raised.value.code, raised.value.field) == ("forecast_diverged", "t")
+        forecast = session.predict([3.1, 23.0])
+        assert forecast.status == "diverged"
+        # By the session's clock; doubling overflows float32 after some 128 steps.
+        assert forecast.t[0] == pytest.approx(3.1)
+        assert forecast.t[-1] == pytest.approx(15.8, abs=0.5)
         assert session.refresh().sequence == 0
         session.close()
 

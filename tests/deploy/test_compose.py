@@ -57,10 +57,13 @@ def test_redis_loses_nothing_it_accepted() -> None:
     assert f"redis-data:{option(command, '--dir')}" in SERVICES["redis"]["volumes"]
 
 
+_KEPT_IN_REDIS = ("QUEUED", "RESULT", "SESSION")
+
+
 def test_redis_has_twice_the_memory_of_the_bounds() -> None:
     [settings] = {tuple(SERVICES[name]["environment"].items()) for name in OURS}
     bounds = dict(settings)
-    most = int(bounds["CERTISOLVE_MAX_QUEUED_BYTES"]) + int(bounds["CERTISOLVE_MAX_RESULT_BYTES"])
+    most = sum(int(bounds[f"CERTISOLVE_MAX_{what}_BYTES"]) for what in _KEPT_IN_REDIS)
     maxmemory = option(tuple(SERVICES["redis"]["command"]), "--maxmemory")
     assert int(maxmemory.removesuffix("gb")) << 30 == 2 * most
 

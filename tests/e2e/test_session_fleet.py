@@ -48,18 +48,20 @@ def _aside(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
 
 def test_a_session_goes_on_from_gateway_to_gateway(fleet: Fleet) -> None:
     here, there = (gateway.http for gateway in fleet.gateways)
-    with Client(here) as one, Client(there) as other:
+    # A worker's own doors know the sessions of the fleet too.
+    with Client(here) as one, Client(there) as other, Client(fleet.worker.grpc) as direct:
         reference = one.session("pendulum", {"x": _MEASURED[0]}, automatic_gain=True)
         first = one.session("pendulum", {"x": _MEASURED[0]}, automatic_gain=True)
         second = other.attach_session(first.id)
+        third = direct.attach_session(first.id)
         for index, measured in enumerate(_MEASURED[1:]):
             time = DT * (index + 1) ** 1.1
             reference.observe(time, {"x": measured})
-            (first, second)[index % 2].observe(time, {"x": measured})
+            (first, second, third)[index % 3].observe(time, {"x": measured})
         expected = reference.predict([time + 0.25]).fields["x"]
-        for session in (first, second):
+        for session in (first, second, third):
             np.testing.assert_array_equal(session.predict([time + 0.25]).fields["x"], expected)
-        assert second.info.sequence == 8
+        assert second.refresh().sequence == 8
         first.close()
         with pytest.raises(NotFound):
             second.refresh()

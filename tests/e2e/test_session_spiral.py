@@ -9,10 +9,12 @@ import grpc
 import numpy as np
 import pytest
 
+from certisolve import Client
 from certisolve.v1 import session_pb2, session_pb2_grpc
 from certisolve.v1.tensor_pb2 import Tensor
 from certisolve.wire import from_bytes
 from certisolve_server.bench import LocalServer, local_server
+from certisolve_zoo.catalog import CATALOG
 from certisolve_zoo.pdes.spiral import DISTURBED, START, solve_spiral
 from certisolve_zoo.specs.spiral_feedback import OPEN_LOOP_ERROR
 
@@ -32,7 +34,7 @@ Ask = session_pb2.ConverseRequest
 def spiral() -> Iterator[LocalServer]:
     if not ARTIFACTS.is_dir():
         pytest.fail("models/artifacts is missing: run `make models`")
-    with local_server(ARTIFACTS, ["--load", "spiral-feedback"]) as server:
+    with local_server(ARTIFACTS, ["--load", "spiral-feedback,ks1d-memno"]) as server:
         yield server
 
 
@@ -103,6 +105,24 @@ def test_the_forecast_is_better_than_without_measurements(spiral: LocalServer) -
     # Of a window the error depends on its phase; the mean is what the model's record is of.
     assert np.mean(errors) < 0.6 * OPEN_LOOP_ERROR
     assert max(errors) < OPEN_LOOP_ERROR
+
+
+def test_the_memory_of_chaos_is_that_of_the_frames_it_has_seen(spiral: LocalServer) -> None:
+    [samples] = CATALOG["ks1d-memno"].unseen(1, Path())
+    history, target = (array[0].numpy() for array in (samples.inputs[0], samples.target))
+    with Client(spiral.url("http")) as client:
+        solution = client.solve("ks1d-memno", {"u": history}, t=[0.1, 1.0])
+        with client.session("ks1d-memno", {"u": history[0]}) as session:
+            times = np.round(0.1 * np.arange(1, len(history)), 1)
+            session.observe(times, {"u": history[1:]})
+            forecast = session.predict(np.round(times[-1] + np.array([0.1, 1.0]), 1))
+            assert session.info.state_bytes > 100 * history[0].nbytes
+        # A session that has seen only the last frame knows less.
+        with client.session("ks1d-memno", {"u": history[-1]}) as forgetful:
+            worse = forgetful.predict(0.1)
+    np.testing.assert_allclose(forecast.fields["u"], solution.fields["u"], rtol=1e-4, atol=1e-4)
+    errors = [np.linalg.norm(each.fields["u"][0] - target[0]) for each in (forecast, worse)]
+    assert errors[0] < 0.5 * errors[1]
 
 
 def test_the_page_runs_as_written(spiral: LocalServer) -> None:

@@ -29,6 +29,7 @@ from certisolve_server.sessions.opening import (
     SessionDefaults,
     as_histories,
     check_options,
+    check_parameters,
     options_of,
 )
 from certisolve_server.sessions.snapshot import decode, encode, model_of
@@ -114,6 +115,7 @@ class SessionPlane:
         course = course_of(self._runner.artifact(model_of(data)).manifest)
         state = decode(data, course.manifest)
         check_options(state.options, course.manifest, self.limits.defaults)
+        check_parameters(state.parameters, course.manifest)
         course.resolution(state.inputs)
         self._check_size(state.num_bytes)
         return await self._create(state, course)

@@ -1,14 +1,14 @@
 """With what a session begins; pure."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from certisolve.manifest import Manifest
 from certisolve_server import horizon
-from certisolve_server.errors import InvalidOption, OutOfRange, WrongShape
+from certisolve_server.errors import InvalidOption, MalformedBody, OutOfRange, WrongShape
 from certisolve_server.jobs import Array, Terms
 
 from .gains import check_gain, largest_gain
@@ -110,6 +110,24 @@ def check_options(options: SessionOptions, manifest: Manifest, defaults: Session
         ttl_s=options.ttl_s,
     )
     options_of(wishes, manifest, defaults)
+
+
+def check_parameters(values: Sequence[float], manifest: Manifest) -> None:
+    """Refuse parameters of a snapshot that a session could not be opened with.
+
+    Raises:
+        MalformedBody: not as many as the program takes.
+        OutOfRange: one that was not validated.
+    """
+    specs = [spec for spec in manifest.parameters if spec.program_input]
+    if len(values) != len(specs):
+        raise MalformedBody(f"expected {len(specs)} parameters", field="parameters")
+    for spec, value in zip(specs, values, strict=True):
+        if not spec.minimum <= value <= spec.maximum:
+            raise OutOfRange(
+                f"{value:g} was not validated; use {spec.minimum:g} to {spec.maximum:g}",
+                field=f"parameters.{spec.name}",
+            )
 
 
 def as_histories(inputs: Mapping[str, Array], manifest: Manifest) -> dict[str, Array]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from certisolve import wire
 from certisolve_server.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -15,6 +16,7 @@ from certisolve_server.errors import (
     MissingInput,
     NotFinite,
     OutOfRange,
+    ServingError,
     UnknownInput,
     UnknownModel,
     UnknownSession,
@@ -27,7 +29,7 @@ from certisolve_server.sessions.interpolation import between
 from certisolve_server.sessions.measurements import Observation
 from certisolve_server.sessions.opening import OpenRequest, SessionDefaults, Wishes
 from family_models import DT, PENDULUM, SIZE
-from session_worker import LIMITS, corrected, open_loop, session_plane
+from session_worker import LIMITS, corrected, open_loop, session_plane, turned
 
 pytestmark = pytest.mark.anyio
 
@@ -114,11 +116,20 @@ async def test_a_memory_goes_on_from_call_to_call() -> None:
 
 async def test_an_integration_takes_any_times() -> None:
     async with session_plane() as (plane, _):
-        info = await plane.open(opening("decay", {"y": FIELD}))
-        await plane.observe(info.id, seen(0.123, {"y": FIELD > 9}, y=FIELD))
+        request = opening("rotation", {"y": MEASURED[0]}, parameters={"rate": 3.0})
+        info = await plane.open(request)
+        await plane.observe(
+            info.id, seen(0.123, {"y": [False, True]}, y=np.array([np.nan, 0.5], np.float32))
+        )
         forecast = await plane.predict(info.id, [0.2, 0.777])
-        np.testing.assert_allclose(forecast.fields["y"][1], FIELD * np.exp(-0.777), rtol=1e-5)
+        start = np.array([turned(MEASURED[0], 3 * 0.123)[0], 0.5], np.float32)
+        np.testing.assert_allclose(forecast.fields["y"][1], turned(start, 3 * 0.654), rtol=1e-5)
         assert forecast.t == (0.2, 0.777)
+        assert forecast.diagnostics.expected_error is None
+        later = await plane.predict(info.id, [2.1])
+        assert later.diagnostics.out_of_range == ("horizon",)
+        with pytest.raises(OutOfRange):
+            await plane.predict(info.id, [9.0])
 
 
 async def test_errors_are_told_as_far_as_the_state_was_given_whole() -> None:
@@ -386,6 +397,36 @@ async def test_plain_numbers_are_of_the_type_of_the_model() -> None:
         await plane.observe(info.id, plain)
         forecast = await plane.predict(info.id, [0.2])
         np.testing.assert_array_equal(forecast.fields["w"][0], drifted(FIELD, 1))
+
+
+TAMPERED = {
+    "parameters beyond": (lambda m: m.update(parameters=[7.0]), "parameters.rate"),
+    "parameters too few": (lambda m: m.update(parameters=[]), "parameters"),
+    "for ever": (lambda m: m["options"].update(ttl_s=1e9), "options.ttl_s"),
+    "another model": (lambda m: m["model"].update(digest="other"), ""),
+}
+
+
+@pytest.mark.parametrize("case", TAMPERED)
+async def test_a_snapshot_promises_no_more_than_an_opening(case) -> None:
+    change, field = TAMPERED[case]
+    async with session_plane() as (plane, _):
+        info = await plane.open(opening("drift", DRIFT))
+        tensors, metadata = wire.decode_safetensors(await plane.snapshot(info.id))
+        change(metadata)
+        with pytest.raises(ServingError) as raised:
+            await plane.restore(wire.encode_safetensors(tensors, metadata))
+        assert raised.value.field == field
+
+
+async def test_a_gain_that_the_server_would_refuse_is_not_restored() -> None:
+    async with session_plane() as (plane, _):
+        info = await plane.open(opening("pendulum", {"x": MEASURED[0]}))
+        tensors, metadata = wire.decode_safetensors(await plane.snapshot(info.id))
+        metadata["options"]["gain"] = 1e6
+        with pytest.raises(OutOfRange) as raised:
+            await plane.restore(wire.encode_safetensors(tensors, metadata))
+        assert raised.value.field == "options.gain"
 
 
 async def test_what_is_no_snapshot_is_refused() -> None:
