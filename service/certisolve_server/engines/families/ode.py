@@ -108,7 +108,7 @@ class OdeStepper(AbstractStepper[OdeCourse]):
             after = RODAS3.step(self.field(rows), state)
         else:
             explicit = [row for row, stiff in enumerate(moves) if not stiff]
-            after = self._step_some(rows, state, self.method, explicit)
+            after = self._step_some(rows, state, self.method, explicit) if explicit else state
             after = self._step_some(rows, after, RODAS3, implicit)
         return Stepped({**rows, **_rows(after)}, [after.y.view_as(rows["input"])])
 

@@ -65,7 +65,7 @@ class RolloutStepper(AbstractFixedStepper):
             rows[name] = history[:, 0]
             if history.shape[1] > 1:
                 rows[f"history.{name}"] = history
-        rows |= zip(self._states, states or self._zeros(fields), strict=True)
+        rows |= zip(self._states, self._beginning(fields, states), strict=True)
         return rows | dict(zip(self._parameters, parameters, strict=True))
 
     def step(self, rows: Rows, moves: Sequence[int]) -> Stepped:
@@ -120,12 +120,21 @@ class RolloutStepper(AbstractFixedStepper):
             raise ValueError(f"histories of {sorted(lengths)} frames")
         return lengths.pop()
 
-    def _zeros(self, fields: Sequence[Tensor]) -> list[Tensor]:
+    def _beginning(self, fields: Sequence[Tensor], states: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The states of sessions that go on, and zeros for those who begin anew.
+
+        Raises:
+            ValueError: a session's state is another model's.
+        """
         sizes = self._sizes([field.shape[1:] for field in fields])
-        return [
-            fields[0].new_zeros(len(fields[0]), *(sizes[axis] for axis in spec.axes))
-            for spec in self._stepping.states
+        shapes = [
+            (len(fields[0]), *(sizes[axis] for axis in spec.axes)) for spec in self._stepping.states
         ]
+        if not states:
+            return [fields[0].new_zeros(shape) for shape in shapes]
+        if [state.shape for state in states] != shapes:
+            raise ValueError(f"states must be of shapes {[shape[1:] for shape in shapes]}")
+        return states
 
     def _sizes(self, shapes: Sequence[Sequence[int]]) -> dict[str, int]:
         """Of every axis, by name."""
