@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ from torch import Tensor
 from certisolve_server.artifacts import golden_cases, read_artifact
 from certisolve_server.engines import derive, open_device
 from certisolve_server.engines.base import AbstractEngine
+from certisolve_server.engines.derivatives.integration import IntegratedWalk
 from certisolve_server.engines.derivatives.modes import RowFunction, pushforward
 from certisolve_server.engines.families import open_engine
+from certisolve_server.engines.families.feedback_ode import FeedbackOdeStepper
 from certisolve_server.engines.families.map import MapEngine
+from certisolve_server.engines.families.ode import OdeStepper
 from certisolve_server.engines.families.rollout import RolloutStepper
 from certisolve_server.engines.program import Programs
 from certisolve_server.engines.stepping import SteppingEngine
@@ -23,6 +27,7 @@ from derivatives import (
     InFloat64,
     along,
     central_differences,
+    frames_along,
     frames_of,
     inner,
     job_of,
@@ -34,6 +39,8 @@ ROUNDING = 1e-4
 #: The members of an ensemble differ by a thousandth of their values, so that of their deviation
 #: float32 keeps three digits less.
 CANCELLATION = 5e-2
+#: A stiff right-hand side is as large as the stiffness times the rounding of the state.
+AMPLIFIED = 1e-3
 #: Of differences of fourth order with a step of 1e-5, in float64.
 TRUNCATION = 1e-6
 #: Of a float64 solution and adjoint, each to a residual of 1e-11.
@@ -41,7 +48,14 @@ SOLVED = 1e-7
 NUM_DIRECTIONS = 3
 CPU = open_device("cpu")
 ROLLOUTS = ("ks1d-ffno", "ks1d-memno", "ns2d-fno")
-STEPS = (2, 5)
+#: By damping.
+METHODS = {1.0: {"tsit5"}, 30.0: {"tsit5", "rodas3"}}
+CASCADES = (
+    "projectile-feedback",
+    "projectile-neural-feedback",
+    "spiral-feedback",
+    "spiral-neural-feedback",
+)
 MAPS = ("burgers1d-fno", "darcy2d-fno", "diffreact-multionet", "kan-formula", "kan-friction")
 
 
@@ -75,53 +89,59 @@ def in_float64(artifact: Artifact) -> RowFunction:
     return lambda rows: engine.solve(rows, [Work()] * len(rows[0])).outputs
 
 
-def steps_in_float64(artifact: Artifact, inputs: list[np.ndarray], work: Work) -> RowFunction:
-    """The frames of a rollout, all of it in float64."""
-    stepper = RolloutStepper(artifact, CPU, program_in_float64(artifact))
-    return frames_of(stepper, job_of(artifact, inputs, [], work))
-
-
 def doubles(arrays: Sequence[np.ndarray]) -> list[Tensor]:
     return [torch.from_numpy(array.astype(np.float64)) for array in arrays]
 
 
 def check_adjoint(
     engine: AbstractEngine | SteppingEngine,
-    at: list[np.ndarray],
+    inputs: list[np.ndarray],
     tangents: list[np.ndarray],
     rtol: float,
-    **asked,
+    parameters: Sequence[float] = (),
+    **asked: Any,
 ) -> None:
     """<v, J u> = <J^T v, u> along random directions v, within `rtol` of |v| |J u|."""
     artifact = engine.artifact
-    forward = derive(engine, job_of(artifact, at, tangents, Work(kind="jvp", **asked)))
+    work = Work(kind="jvp", **asked)
+    forward = derive(engine, job_of(artifact, inputs, tangents, work, parameters))
     count = len(artifact.manifest.outputs)
     derivatives = forward.outputs[count:]
     rng = np.random.default_rng(2)
     cotangents = [along(rng, array, NUM_DIRECTIONS) for array in forward.outputs[:count]]
-    backward = derive(engine, job_of(artifact, at, cotangents, Work(kind="vjp", **asked)))
+    work = Work(kind="vjp", **asked)
+    backward = derive(engine, job_of(artifact, inputs, cotangents, work, parameters))
     gap = inner(cotangents, derivatives) - inner(tangents, backward.outputs[count:])
     scale = np.sqrt(inner(cotangents, cotangents) * inner(derivatives, derivatives))
     assert (np.abs(gap) < rtol * scale).all()
 
 
+def check_forward(
+    exact: RowFunction,
+    at: list[np.ndarray],
+    tangents: list[np.ndarray],
+    served: Sequence[np.ndarray],
+    bounds: Sequence[float],
+    step: float = 1e-5,
+) -> None:
+    """Differences agree with forward mode in float64 closely, and within `bounds` with `served`."""
+    differences = central_differences(exact, at, tangents, step)
+    precise = pushforward(exact, doubles(at), doubles(tangents))
+    for found, double, expected, bound in zip(served, precise, differences, bounds, strict=True):
+        assert relative(double.numpy(), expected) < TRUNCATION
+        assert relative(found, expected) < bound
+
+
 @pytest.mark.parametrize("name", MAPS)
 def test_derivatives_of_maps_are_those_of_their_graphs(name: str) -> None:
     artifact, rng = bundled(name), np.random.default_rng(1)
-    engine, at, exact = open_engine(artifact, CPU), golden_inputs(artifact), in_float64(artifact)
+    engine, at = open_engine(artifact, CPU), golden_inputs(artifact)
     tangents = [along(rng, array, NUM_DIRECTIONS) for array in at]
-    differences = central_differences(exact, at, tangents, step=1e-5)
-    for found, expected in zip(
-        pushforward(exact, doubles(at), doubles(tangents)), differences, strict=True
-    ):
-        assert relative(found.numpy(), expected) < TRUNCATION
-    served = derive(engine, job_of(artifact, at, tangents, Work(kind="jvp")))
-    derivatives = served.outputs[len(differences) :]
-    for spec, found, expected in zip(
-        artifact.manifest.outputs, derivatives, differences, strict=True
-    ):
-        own = artifact.manifest.yardstick(spec.name) == spec.name
-        assert relative(found, expected) < (ROUNDING if own else CANCELLATION)
+    outputs = artifact.manifest.outputs
+    served = derive(engine, job_of(artifact, at, tangents, Work(kind="jvp"))).outputs
+    own = [artifact.manifest.yardstick(spec.name) == spec.name for spec in outputs]
+    bounds = [ROUNDING if each else CANCELLATION for each in own]
+    check_forward(in_float64(artifact), at, tangents, served[len(outputs) :], bounds)
     check_adjoint(engine, at, tangents, ROUNDING)
 
 
@@ -130,13 +150,46 @@ def test_derivatives_of_rollouts_are_those_of_their_steps(name: str) -> None:
     artifact, rng = bundled(name), np.random.default_rng(1)
     engine, at = open_engine(artifact, CPU), golden_inputs(artifact)
     tangents = [along(rng, array, NUM_DIRECTIONS) for array in at]
-    work = Work(kind="jvp", steps=STEPS)
-    exact = steps_in_float64(artifact, at, work)
-    [expected] = central_differences(exact, at, tangents, step=1e-5)
+    work = Work(kind="jvp", steps=(2, 5))
+    stepper = RolloutStepper(artifact, CPU, program_in_float64(artifact))
+    exact = frames_of(stepper, job_of(artifact, at, [], work))
     frames, found = derive(engine, job_of(artifact, at, tangents, work)).outputs
     assert relative(frames, exact([row[None] for row in doubles(at)])[0][0].numpy()) < ROUNDING
-    assert relative(found, expected) < ROUNDING
-    check_adjoint(engine, at, tangents, ROUNDING, steps=STEPS)
+    check_forward(exact, at, tangents, [found], [ROUNDING])
+    check_adjoint(engine, at, tangents, ROUNDING, steps=(2, 5))
+
+
+@pytest.mark.parametrize("name", CASCADES)
+def test_derivatives_of_cascades_are_those_of_their_layers(name: str) -> None:
+    artifact, rng = bundled(name), np.random.default_rng(1)
+    engine, at = open_engine(artifact, CPU), golden_inputs(artifact)
+    tangents = [along(rng, array, NUM_DIRECTIONS) for array in at]
+    work = Work(kind="jvp", steps=(1, 10, 20))
+    stepper = FeedbackOdeStepper(artifact, CPU, program_in_float64(artifact))
+    exact = frames_of(stepper, job_of(artifact, at, [], work))
+    _, found = derive(engine, job_of(artifact, at, tangents, work)).outputs
+    # Short, so that no unit of a network switches within it.
+    check_forward(exact, at, tangents, [found], [ROUNDING], step=1e-7)
+    check_adjoint(engine, at, tangents, ROUNDING, steps=(1, 10, 20))
+
+
+@pytest.mark.parametrize("mu", [1.0, 30.0])
+def test_derivatives_of_an_integration_are_those_of_its_steps(mu: float) -> None:
+    artifact, rng = bundled("vanderpol-node"), np.random.default_rng(1)
+    engine, inputs = open_engine(artifact, CPU), golden_inputs(artifact)
+    at = [*inputs, np.asarray(mu, np.float32)]
+    tangents = [along(rng, array, NUM_DIRECTIONS) for array in at]
+    job = job_of(artifact, inputs, tangents, Work(kind="jvp", t=(1.0, 4.0)), [mu])
+    frames, found = derive(engine, job).outputs
+    stepper = OdeStepper(artifact, CPU, program_in_float64(artifact))
+    walk = IntegratedWalk(stepper, job, doubles(at))
+    # Which steps are taken is no part of the derivative.
+    walk.passes = IntegratedWalk(engine.stepper, job, [torch.from_numpy(a) for a in at]).passes
+    assert {each.method.name for each in walk.passes} == METHODS[mu]
+    exact = frames_along(walk)
+    assert relative(frames, exact([row[None] for row in doubles(at)])[0][0].numpy()) < ROUNDING
+    check_forward(exact, at, tangents, [found], [AMPLIFIED])
+    check_adjoint(engine, inputs, tangents, ROUNDING, parameters=(mu,), t=(1.0, 4.0))
 
 
 def test_derivatives_of_a_linear_system_are_those_of_its_solution() -> None:

@@ -238,7 +238,7 @@ def test_directions_that_are_left_out_are_zero(name):
 
 
 @pytest.mark.parametrize("memory_bytes", [1, 3_000, 10_000, 100_000])
-@pytest.mark.parametrize("name", ["rollout", "memory-rollout", "map"])
+@pytest.mark.parametrize("name", ["rollout", "memory-rollout", "feedback-ode", "ode", "map"])
 def test_less_memory_changes_nothing_of_reverse_mode(name, memory_bytes):
     fields = taken(name, "jvp", tangents_of(name)).outputs
     count = len(fields) // 2
@@ -276,6 +276,14 @@ def test_derivatives_of_an_integration_are_those_of_the_equation():
         np.testing.assert_allclose(found[:2, index], [[c, -s], [s, c]], atol=ODE)
         by_rate = [t * (c * y[1] - s * y[0]), -t * (c * y[0] + s * y[1])]
         np.testing.assert_allclose(found[2, index], by_rate, atol=ODE)
+
+
+def test_implicit_steps_are_made_anew_for_their_way_back():
+    cotangents = [along(np.random.default_rng(3), np.ones((2, 2)), 1)]
+    free = taken("stiff ode", "vjp", cotangents).outputs
+    bound = taken("stiff ode", "vjp", cotangents, memory_bytes=1 << 16).outputs
+    for found, expected in zip(bound, free, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
 sizes = st.integers(1, 10**6)
