@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import threading
 import time
 
@@ -414,7 +415,15 @@ def test_a_model_without_steps_is_asked_for_all_again_and_repeats_nothing(clock)
 
 def body_of(*documents, content_type=SAFETENSORS_SEQ):
     head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nConnection: close\r\n\r\n".encode()
-    return lambda connection: connection.sendall(b"".join((head, *documents)))
+
+    def script(connection):
+        connection.sendall(b"".join((head, *documents)))
+        # The rest of the request is taken in, or the kernel would reset the connection.
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1 << 16):
+            pass
+
+    return script
 
 
 NO_SEQUENCES = {
