@@ -15,6 +15,7 @@ from certisolve import (
     AsyncStream,
     Call,
     Client,
+    Derivative,
     Diagnostics,
     Frame,
     HttpTransport,
@@ -57,6 +58,17 @@ def solve_everything() -> None:
         del fields, dataset
         client.solve("m", {"u0": np.zeros(1)}, t=1.0)
         client.solve("m", {"u0": np.zeros(1)}, t=np.linspace(0, 1, 3))
+
+
+def differentiate() -> None:
+    with Client("http://127.0.0.1:8000") as client:
+        found = client.jvp("m", {"u0": np.zeros(4)}, {"u0": np.zeros((2, 4))}, t=1.0, timeout=2)
+        assert_type(found, Derivative)
+        assert_type(found.solution, Solution)
+        found = client.vjp("m", {"u0": np.zeros(4)}, {"u": torch.zeros(4)}, parameters={"nu": 0.1})
+        gradient: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]
+        gradient = found.derivatives
+        del gradient
 
 
 def read_frames() -> None:
