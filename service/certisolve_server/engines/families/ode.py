@@ -40,9 +40,13 @@ _ENDINGS: dict[int, Ending | None] = {
 _STATE = tuple(field.name for field in fields(State))
 #: Of these, tensors that are as large as the state: y, f, both before, and the bubble.
 _STATES_PER_ROW = 5
-#: Larger states stay with the explicit method: a Jacobian takes a direction per component, and its
-#: elimination as many steps one after the other.
-_LARGEST_IMPLICIT = 64
+#: Of small states so many are computed at once, or a multiple. Products of matrices round the last
+#: rows of a batch otherwise than those in whole blocks, and a row that is rounded otherwise among
+#: others may take other steps than alone. Large states would pay for it.
+_BLOCK = 4
+#: Components of a small state. Larger ones stay with the explicit method: a Jacobian takes a
+#: direction per component, and its elimination as many steps one after the other.
+_SMALL = 64
 
 
 class OdeStepper(AbstractStepper[OdeCourse]):
@@ -157,12 +161,18 @@ class OdeStepper(AbstractStepper[OdeCourse]):
 
     def field(self, rows: Rows) -> VectorField:
         """dy/dt of flattened states, with the parameters of these rows."""
-        shape = rows["input"].shape[1:]
+        count, *shape = rows["input"].shape
         parameters = [rows[name] for name in self._parameters]
+        missing = -count % _BLOCK if math.prod(shape) <= _SMALL else 0
+        if not missing:
+            return lambda t, y: self._program(y.reshape(-1, *shape), t, *parameters)[0].flatten(1)
+        whole = torch.tensor([*range(count), *[count - 1] * missing], device=rows["input"].device)
+        parameters = [parameter.index_select(0, whole) for parameter in parameters]
 
         def field(t: Tensor, y: Tensor) -> Tensor:
-            [derivative] = self._program(y.reshape(len(y), *shape), t, *parameters)
-            return derivative.flatten(1)
+            states = y.index_select(0, whole).reshape(-1, *shape)
+            [derivative] = self._program(states, t.index_select(0, whole), *parameters)
+            return derivative[:count].flatten(1)
 
         return field
 
@@ -176,7 +186,7 @@ class OdeStepper(AbstractStepper[OdeCourse]):
 
     def _solvable(self, rows: Rows) -> bool:
         """Whether an implicit step is possible, and not too expensive."""
-        return self._differentiable and rows["y"].shape[1] <= _LARGEST_IMPLICIT
+        return self._differentiable and rows["y"].shape[1] <= _SMALL
 
     def _tell(self, rows: Rows, state: State, courses: Sequence[OdeCourse]) -> None:
         """Frames at times that the step went past."""
