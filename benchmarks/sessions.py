@@ -2,8 +2,9 @@
 
 Sessions of `spiral-feedback` follow the disturbed spiral, which no training has seen, by noisy
 measurements at irregular times; then they forecast half a second. For every level of noise and
-every limit on the noise gain, `automatic_gain` chooses the gain. Errors do not depend on the
-machine, so they may be published from a busy one.
+every limit on the noise gain, `automatic_gain` chooses the gain. A second table (throws.py) shows
+what is left when measurements are lost. Errors do not depend on the machine, so they may be
+published from a busy one.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import throws
 from publish import write_section
 from report import markdown, table
 from rich.console import Console
@@ -97,12 +99,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="put the table into docs/sessions.md")
     write = parser.parse_args().write
-    with local_server(_MODELS, ["--load", _MODEL]) as server:
+    with local_server(_MODELS, ["--load", f"{_MODEL},{throws.MODEL}"]) as server:
         rows = measure(server.url("grpc"))
+        lost = throws.errors(server.url("grpc"))
     headings = ("max_noise_gain", "gain", *(f"noise {noise:g}" for noise in _NOISE))
-    Console().print(table(headings, rows))
+    measured = ("measured", "metres off")
+    Console().print(table(headings, rows), table(measured, lost))
     if write:
         write_section("noise", markdown(headings, rows), _PAGE)
+        write_section("throws", markdown(measured, lost), _PAGE)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A conversation that corrects `spiral-feedback` by noisy measurements at irregular times."""
+"""Bundled models in sessions: noisy, irregular and partial measurements make forecasts better."""
 
 import asyncio
 import re
@@ -9,13 +9,15 @@ import grpc
 import numpy as np
 import pytest
 
-from certisolve import Client
+from certisolve import AsyncClient, Client
 from certisolve.v1 import session_pb2, session_pb2_grpc
 from certisolve.v1.tensor_pb2 import Tensor
 from certisolve.wire import from_bytes
 from certisolve_server.bench import LocalServer, local_server
 from certisolve_zoo.catalog import CATALOG
 from certisolve_zoo.pdes.spiral import DISTURBED, START, solve_spiral
+from certisolve_zoo.specs import projectile_feedback
+from certisolve_zoo.specs.feedback_cascades import DT
 from certisolve_zoo.specs.spiral_feedback import OPEN_LOOP_ERROR
 
 PAGE = Path(__file__).parents[2] / "docs" / "sessions.md"
@@ -31,10 +33,12 @@ Ask = session_pb2.ConverseRequest
 
 
 @pytest.fixture(scope="module")
-def spiral() -> Iterator[LocalServer]:
+def bundled() -> Iterator[LocalServer]:
     if not ARTIFACTS.is_dir():
         pytest.fail("models/artifacts is missing: run `make models`")
-    with local_server(ARTIFACTS, ["--load", "spiral-feedback,ks1d-memno"]) as server:
+    with local_server(
+        ARTIFACTS, ["--load", "spiral-feedback,projectile-feedback,ks1d-memno"]
+    ) as server:
         yield server
 
 
@@ -84,12 +88,14 @@ async def _converse(stub: session_pb2_grpc.SessionServiceStub, window: Window) -
     return state, replies[-4].info
 
 
-def test_the_forecast_is_better_than_without_measurements(spiral: LocalServer) -> None:
+def test_the_forecast_is_better_than_without_measurements(bundled: LocalServer) -> None:
     starts = 17.5 / NUM_WINDOWS * (np.arange(NUM_WINDOWS) + 0.5)
     windows = [Window(seed, start) for seed, start in enumerate(starts)]
 
     async def forecasts() -> list[tuple]:
-        async with grpc.aio.insecure_channel(spiral.url("grpc").removeprefix("grpc://")) as channel:
+        async with grpc.aio.insecure_channel(
+            bundled.url("grpc").removeprefix("grpc://")
+        ) as channel:
             stub = session_pb2_grpc.SessionServiceStub(channel)
             return await asyncio.gather(*(_converse(stub, window) for window in windows))
 
@@ -107,10 +113,32 @@ def test_the_forecast_is_better_than_without_measurements(spiral: LocalServer) -
     assert max(errors) < OPEN_LOOP_ERROR
 
 
-def test_the_memory_of_chaos_is_that_of_the_frames_it_has_seen(spiral: LocalServer) -> None:
+def test_measurements_that_are_lost_now_and_then_hardly_matter(bundled: LocalServer) -> None:
+    samples = projectile_feedback.windows(projectile_feedback.UNSEEN_SEED, NUM_WINDOWS)
+    measured, truth = samples.inputs[0].numpy()[:, -31:], samples.target.numpy()[:, -1, :3]
+    times = DT * np.arange(measured.shape[1])
+
+    async def distance(client: AsyncClient, seed: int) -> float:
+        # Components are lost one by one, and whole measurements too.
+        rng, window = np.random.default_rng(seed), measured[seed]
+        taken = np.append(rng.uniform(size=len(window) - 2) < 0.8, True)
+        mask = (rng.uniform(size=window.shape) < 0.8)[1:][taken]
+        async with await client.session("projectile-feedback", {"x": window[0]}) as session:
+            await session.observe(times[1:][taken], {"x": window[1:][taken]}, mask={"x": mask})
+            forecast = await session.predict(times[-1] + 0.5)
+        return float(np.linalg.norm(forecast.fields["x"][0, :3] - truth[seed]))
+
+    async def distances() -> list[float]:
+        async with AsyncClient(bundled.url("grpc")) as client:
+            return await asyncio.gather(*(distance(client, n) for n in range(NUM_WINDOWS)))
+
+    assert np.mean(asyncio.run(distances())) < 0.6 * projectile_feedback.OPEN_LOOP_ERROR
+
+
+def test_the_memory_of_chaos_is_that_of_the_frames_it_has_seen(bundled: LocalServer) -> None:
     [samples] = CATALOG["ks1d-memno"].unseen(1, Path())
     history, target = (array[0].numpy() for array in (samples.inputs[0], samples.target))
-    with Client(spiral.url("http")) as client:
+    with Client(bundled.url("http")) as client:
         solution = client.solve("ks1d-memno", {"u": history}, t=[0.1, 1.0])
         with client.session("ks1d-memno", {"u": history[0]}) as session:
             times = np.round(0.1 * np.arange(1, len(history)), 1)
@@ -125,13 +153,13 @@ def test_the_memory_of_chaos_is_that_of_the_frames_it_has_seen(spiral: LocalServ
     assert errors[0] < 0.5 * errors[1]
 
 
-def test_the_page_runs_as_written(spiral: LocalServer) -> None:
+def test_the_page_runs_as_written(bundled: LocalServer) -> None:
     [program] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     x0, x1, x2 = Window(0, 3.0).measured[:3]
     names = {"x0": x0, "x1": x1, "x2": x2}
     exec(
         compile(
-            program.replace("grpc://127.0.0.1:8001", spiral.url("grpc")), "sessions.md", "exec"
+            program.replace("grpc://127.0.0.1:8001", bundled.url("grpc")), "sessions.md", "exec"
         ),
         names,
     )
