@@ -1,0 +1,318 @@
+"""Elementwise interval arithmetic with outward rounding (Moore, Kearfott, Cloud, 2009)."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from .environment import require_ieee_arithmetic
+from .errors import NotABound, OutsideDomain
+from .powers import power_down, power_up
+from .rounding import Numbers, down, sum_down, sum_up, up
+
+_EXACT_INTEGERS = 1 << 53
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Interval:
+    """All real tensors between two float64 tensors of one shape, both ends included.
+
+    An end of -inf or inf says that there is no bound on that side; members are always finite
+    numbers. Each operation holds every result that its operands' members can give, in real
+    arithmetic. Operands may be numbers and tensors as well, taken exactly, and broadcast.
+
+    Args:
+        lower: below inf.
+        upper: not below `lower`, above -inf.
+
+    Raises:
+        NotABound: an end is NaN, the ends are crossed, or an end is an infinity of the wrong side.
+        UnsoundArithmetic: this thread does not compute in IEEE arithmetic.
+    """
+
+    lower: Numbers
+    upper: Numbers
+
+    def __post_init__(self) -> None:
+        require_ieee_arithmetic()
+        for end in (self.lower, self.upper):
+            if end.dtype != torch.float64 or end.device.type != "cpu":
+                raise NotABound(f"bounds are float64 on the CPU, not {end.dtype} on {end.device}")
+        if self.lower.shape != self.upper.shape:
+            raise NotABound(f"shapes differ: {self.lower.shape} and {self.upper.shape}")
+        # True only of ordered ends: a NaN makes each comparison false.
+        ordered = (self.lower <= self.upper) & (self.lower < math.inf) & (self.upper > -math.inf)
+        if not bool(ordered.all()):
+            raise NotABound(f"{int((~ordered).sum())} elements are NaN, crossed or misplaced")
+
+    @classmethod
+    def exact(cls, values: Tensor | float) -> Self:
+        """The one tensor `values`: finite numbers of any real type that float64 holds exactly."""
+        point = _exactly(values)
+        return cls(point, point)
+
+    @classmethod
+    def between(cls, lower: Tensor | float, upper: Tensor | float) -> Self:
+        """From `lower` to `upper`, broadcast; both are taken exactly and may be infinite."""
+        return cls(*_broadcast(_in_float64(lower), _in_float64(upper)))
+
+    @classmethod
+    def ball(cls, center: Tensor | float, radius: Tensor | float) -> Self:
+        """From `center - radius` to `center + radius`, broadcast; the radius is not negative."""
+        c, r = _broadcast(_exactly(center), _in_float64(radius))
+        if not bool((r >= 0).all()):
+            raise NotABound("a radius is NaN or negative")
+        return cls(sum_down(c, -r), sum_up(c, r))
+
+    @classmethod
+    def near(cls, constant: float) -> Self:
+        """The neighbours of a float: holds the real number that it was correctly rounded from."""
+        return cls(down(_exactly(constant)), up(_exactly(constant)))
+
+    @classmethod
+    def of_fraction(cls, number: Fraction) -> Self:
+        """A rational number between adjacent floats; a point where it is a float itself."""
+        nearest = float(number)
+        return cls.exact(nearest) if Fraction(nearest) == number else cls.near(nearest)
+
+    @classmethod
+    def entire(cls, shape: Sequence[int]) -> Self:
+        """No bound at all."""
+        return cls(torch.full(tuple(shape), -math.inf, dtype=torch.float64), _infinite(shape))
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of both ends."""
+        return self.lower.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.lower.ndim
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether this was made from one tensor; then `lower` is `upper`."""
+        return self.lower is self.upper
+
+    @property
+    def magnitude(self) -> Numbers:
+        """The largest absolute value of a member, elementwise; no rounding."""
+        return torch.maximum(self.lower.abs(), self.upper.abs())
+
+    @property
+    def mignitude(self) -> Numbers:
+        """The smallest absolute value of a member, elementwise; no rounding."""
+        return torch.maximum(self.lower, -self.upper).clamp(min=0.0)
+
+    def midpoint_radius(self) -> tuple[Numbers, Numbers]:
+        """(c, r), c finite, so that c - r <= lower and upper <= c + r; r = inf without a bound."""
+        if self.is_exact:
+            return self.lower, torch.zeros_like(self.lower)
+        middle = 0.5 * self.lower + 0.5 * self.upper
+        # An infinite or NaN middle belongs to an unbounded interval, of which any centre will do.
+        center = torch.where(middle.isfinite(), middle, 0.0)
+        return center, torch.maximum(sum_up(self.upper, -center), sum_up(center, -self.lower))
+
+    def contains(self, values: Tensor | float) -> Tensor:
+        """Whether each value lies inside, ends included; false for NaN."""
+        points = torch.as_tensor(values)
+        return (self.lower <= points) & (points <= self.upper)
+
+    def within(self, other: "Interval") -> Tensor:
+        """Whether each element lies inside of the element of another."""
+        return (other.lower <= self.lower) & (self.upper <= other.upper)
+
+    def rearranged(self, move: Callable[[Tensor], Tensor]) -> "Interval":
+        """Both ends after `move`, which reorders, repeats or drops elements and computes nothing.
+
+        As `x.rearranged(lambda ends: ends.permute(1, 0)[:, 2:])`.
+        """
+        lower = move(self.lower)
+        return Interval(lower, lower if self.is_exact else move(self.upper))
+
+    def hull(self, other: "Operand") -> "Interval":
+        """The smallest interval that holds both."""
+        y = as_interval(other)
+        return Interval(torch.minimum(self.lower, y.lower), torch.maximum(self.upper, y.upper))
+
+    def intersection(self, other: "Operand") -> "Interval":
+        """What two enclosures of one value leave of it.
+
+        Raises:
+            NotABound: they have nothing in common, so one of them was not an enclosure.
+        """
+        y = as_interval(other)
+        return Interval(torch.maximum(self.lower, y.lower), torch.minimum(self.upper, y.upper))
+
+    def maximum(self, other: "Operand") -> "Interval":
+        """max(x, y); no rounding."""
+        y = as_interval(other)
+        return Interval(torch.maximum(self.lower, y.lower), torch.maximum(self.upper, y.upper))
+
+    def minimum(self, other: "Operand") -> "Interval":
+        """min(x, y); no rounding."""
+        y = as_interval(other)
+        return Interval(torch.minimum(self.lower, y.lower), torch.minimum(self.upper, y.upper))
+
+    def square(self) -> "Interval":
+        """x^2, which is never negative."""
+        return self**2
+
+    def __neg__(self) -> "Interval":
+        negated = -self.upper
+        return Interval(negated, negated if self.is_exact else -self.lower)
+
+    def __abs__(self) -> "Interval":
+        return Interval(self.mignitude, self.magnitude)
+
+    def __add__(self, other: "Operand") -> "Interval":
+        y = as_interval(other)
+        return Interval(sum_down(self.lower, y.lower), sum_up(self.upper, y.upper))
+
+    def __sub__(self, other: "Operand") -> "Interval":
+        return self + -as_interval(other)
+
+    def __mul__(self, other: "Operand") -> "Interval":
+        return _between_products(self, as_interval(other))
+
+    def __truediv__(self, other: "Operand") -> "Interval":
+        return _between_quotients(self, as_interval(other))
+
+    def __radd__(self, other: "Operand") -> "Interval":
+        return self + other
+
+    def __rsub__(self, other: "Operand") -> "Interval":
+        return as_interval(other) - self
+
+    def __rmul__(self, other: "Operand") -> "Interval":
+        return self * other
+
+    def __rtruediv__(self, other: "Operand") -> "Interval":
+        return as_interval(other) / self
+
+    def __pow__(self, exponent: int) -> "Interval":
+        """x^n for an integer n; a negative one of an interval without 0."""
+        if exponent < 0:
+            return 1.0 / self**-exponent
+        if exponent % 2:
+            return Interval(
+                _odd_power_down(self.lower, exponent), -_odd_power_down(-self.upper, exponent)
+            )
+        return Interval(power_down(self.mignitude, exponent), power_up(self.magnitude, exponent))
+
+
+Operand = Interval | Tensor | float
+
+
+def as_interval(operand: Operand) -> Interval:
+    """An interval as it is; numbers and tensors exactly."""
+    return operand if isinstance(operand, Interval) else Interval.exact(operand)
+
+
+def concatenate(parts: Sequence[Interval], dim: int) -> Interval:
+    """Intervals one after another along an axis that exists."""
+    return Interval(
+        torch.cat([part.lower for part in parts], dim),
+        torch.cat([part.upper for part in parts], dim),
+    )
+
+
+def stack(parts: Sequence[Interval], dim: int) -> Interval:
+    """Intervals of one shape along an axis that is new."""
+    return Interval(
+        torch.stack([part.lower for part in parts], dim),
+        torch.stack([part.upper for part in parts], dim),
+    )
+
+
+def _between_products(x: Interval, y: Interval) -> Interval:
+    """Bounds of x y from the products of the ends (Moore et al., section 2.3).
+
+    0 times an end that is infinite counts as 0, which is the product of 0 with each member. Where
+    no members have opposite signs the product is not negative, so rounding stops at 0.
+    """
+    ends = _of_ends(torch.mul, x, y)
+    may_be_negative = ((x.lower < 0) & (y.upper > 0)) | ((x.upper > 0) & (y.lower < 0))
+    may_be_positive = ((x.upper > 0) & (y.upper > 0)) | ((x.lower < 0) & (y.lower < 0))
+    return _around(ends, may_be_negative, may_be_positive)
+
+
+def _between_quotients(x: Interval, y: Interval) -> Interval:
+    """Bounds of x / y from the quotients of the ends.
+
+    inf / inf stands for the quotients of large members, which lie between those of the other ends:
+    of [a, inf] / [b, inf] these are 0 and inf.
+
+    Raises:
+        OutsideDomain: a divisor may be 0.
+    """
+    divides = (y.lower > 0) | (y.upper < 0)
+    if not bool(divides.all()):
+        raise OutsideDomain(f"{int((~divides).sum())} divisors may be 0")
+    may_be_negative = ((x.lower < 0) & (y.upper > 0)) | ((x.upper > 0) & (y.lower < 0))
+    may_be_positive = ((x.upper > 0) & (y.upper > 0)) | ((x.lower < 0) & (y.lower < 0))
+    return _around(_of_ends(torch.div, x, y), may_be_negative, may_be_positive)
+
+
+def _of_ends(
+    operation: Callable[[Tensor, Tensor], Tensor], x: Interval, y: Interval
+) -> list[Numbers]:
+    """The operation on each pair of ends, 0 where it is 0 inf or inf / inf."""
+    x_ends = (x.lower,) if x.is_exact else (x.lower, x.upper)
+    y_ends = (y.lower,) if y.is_exact else (y.lower, y.upper)
+    return [operation(a, b).nan_to_num(0.0, math.inf, -math.inf) for a in x_ends for b in y_ends]
+
+
+def _around(ends: list[Numbers], may_be_negative: Tensor, may_be_positive: Tensor) -> Interval:
+    """The hull of correctly rounded results, rounded outward but not past a sign that is known."""
+    least, most = ends[0], ends[0]
+    for end in ends[1:]:
+        least, most = torch.minimum(least, end), torch.maximum(most, end)
+    lower, upper = down(least), up(most)
+    return Interval(
+        torch.where(may_be_negative, lower, lower.clamp(min=0.0)),
+        torch.where(may_be_positive, upper, upper.clamp(max=0.0)),
+    )
+
+
+def _odd_power_down(x: Numbers, exponent: int) -> Numbers:
+    """At most x^n for an odd n."""
+    size = x.abs()
+    return torch.where(x < 0, -power_up(size, exponent), power_down(size, exponent))
+
+
+def _broadcast(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
+    """Both in the shape that they have together."""
+    shape = (x <= y).shape
+    return x.expand(shape), y.expand(shape)
+
+
+def _exactly(values: Tensor | float) -> Numbers:
+    """Finite numbers as float64, or NotABound."""
+    numbers = _in_float64(values)
+    if not bool(numbers.isfinite().all()):
+        raise NotABound("exact numbers are finite, and one is infinite or NaN")
+    return numbers
+
+
+def _in_float64(values: Tensor | float) -> Numbers:
+    """Numbers as float64, or NotABound where that would round."""
+    if isinstance(values, int) and abs(values) > _EXACT_INTEGERS:
+        raise NotABound(f"float64 does not hold {values}")
+    if not isinstance(values, Tensor):
+        return torch.tensor(values, dtype=torch.float64)
+    if values.is_complex():
+        raise NotABound("bounds are of real numbers; bound both parts of complex ones")
+    is_small = values.is_floating_point() or values.numel() == 0
+    if not is_small and max(int(values.max()), -int(values.min())) > _EXACT_INTEGERS:
+        raise NotABound("float64 does not hold every integer above 2^53")
+    return values.detach().to(device="cpu", dtype=torch.float64)
+
+
+def _infinite(shape: Sequence[int]) -> Numbers:
+    return torch.full(tuple(shape), math.inf, dtype=torch.float64)
