@@ -202,7 +202,7 @@ def test_a_forecast_that_diverges_leaves_the_session_where_it_stood(
         session = client.session("drift", DRIFT, t=3.0, parameters={"rate": 2.0})
         with pytest.raises(ForecastDiverged) as raised:
             session.observe(23.0, {"w": FIELD}, mask={"w": FIELD > 0.5})
-        assert (raised.value.code, raised.value.field) == ("forecast_diverged", "t")
+        assert (raised.value.code, raised.value.field) == ("forecast_diverged", "t.0")
         forecast = session.predict([3.1, 23.0])
         assert forecast.status == "diverged"
         # By the session's clock; doubling overflows float32 after some 128 steps.

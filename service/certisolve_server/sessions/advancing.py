@@ -39,7 +39,7 @@ class AdvancingCourse(AbstractCourse):
         raise AssertionError("there was nothing to compute")
 
     def approach(self, state: SessionState, measurement: Measurement) -> Ask:
-        way = self._way(state, (measurement.t,))
+        way = self._way(state, (measurement.t,), [measurement.field])
         return Ask(
             state.inputs,
             state.states,
@@ -51,9 +51,9 @@ class AdvancingCourse(AbstractCourse):
     def observed(
         self, state: SessionState, measurement: Measurement, outcome: Outcome
     ) -> SessionState:
-        way = self._way(state, (measurement.t,))
+        way = self._way(state, (measurement.t,), [measurement.field])
         inputs = self._corrected(state, measurement, outcome)
-        check_finite(inputs + outcome.states, outcome, measurement.t)
+        check_finite(inputs + outcome.states, outcome, measurement.t, measurement.field)
         measured = measurement.inputs
         whole = all(name in measured and measured[name].mask is None for name in self.frames(state))
         partly = any(each.mask is None or each.mask.any() for each in measured.values())
@@ -70,7 +70,7 @@ class AdvancingCourse(AbstractCourse):
     def forecast(self, state: SessionState, t: Sequence[float]) -> Ask:
         if not t:
             raise InvalidOption("name at least one time", field="t")
-        way = self._way(state, t)
+        way = self._way(state, t, [f"t.{index}" for index in range(len(t))])
         since = self._since_known(state, way)
         beyond = horizon.exceeded(since, self.manifest)
         resolution = self.resolution(state.inputs)
@@ -109,31 +109,33 @@ class AdvancingCourse(AbstractCourse):
         t = () if way.steps else way.t
         return Work(steps=way.steps, t=t, checks=not keeps_states, keeps_states=keeps_states)
 
-    def _way(self, state: SessionState, t: Sequence[float]) -> Wanted:
-        """From the session's time to `t`, counted from 0."""
+    def _way(self, state: SessionState, t: Sequence[float], fields: Sequence[str]) -> Wanted:
+        """From the session's time to `t`, counted from 0; `fields` name the times in the call."""
         if self.manifest.stepping is not None:
-            return self._steps(state, t, self.manifest.stepping.dt)
+            return self._steps(state, t, fields, self.manifest.stepping.dt)
         assert self.manifest.integration is not None
         if len(t) > horizon.MAX_TIMES:
             raise InvalidOption(f"ask for at most {horizon.MAX_TIMES} times", field="t")
         longest = horizon.MAX_HORIZONS * self.manifest.integration.horizon
         before = state.t
-        for index, time in enumerate(t):
-            _check_time(time, before, state.t + longest, index)
+        for time, field in zip(t, fields, strict=True):
+            _check_time(time, before, state.t + longest, field)
             before = time
         return Wanted(tuple(time - state.t for time in t))
 
-    def _steps(self, state: SessionState, t: Sequence[float], dt: float) -> Wanted:
+    def _steps(
+        self, state: SessionState, t: Sequence[float], fields: Sequence[str], dt: float
+    ) -> Wanted:
         steps: list[int] = []
         before = state.t
-        for index, time in enumerate(t):
-            _check_time(time, before, state.t + (horizon.MAX_STEPS + 0.5) * dt, index)
+        for time, field in zip(t, fields, strict=True):
+            _check_time(time, before, state.t + (horizon.MAX_STEPS + 0.5) * dt, field)
             # From the time of opening, so that no error adds up from call to call.
             exact = (time - state.origin) / dt - state.steps
             if abs(exact - round(exact)) > _SAME_TIME or round(exact) <= (steps or [0])[-1]:
                 raise OutOfRange(
                     f"{time:g} is between steps: they end at {state.t:g} + n times {dt:g}",
-                    field=f"t.{index}",
+                    field=field,
                 )
             steps.append(round(exact))
             before = time
@@ -149,9 +151,9 @@ class AdvancingCourse(AbstractCourse):
         )
 
 
-def _check_time(time: float, before: float, latest: float, index: int) -> None:
+def _check_time(time: float, before: float, latest: float, field: str) -> None:
     if not before < time <= latest:
         raise OutOfRange(
             f"{time:g}: from here times must come after {before:g}, up to {latest:g}",
-            field=f"t.{index}",
+            field=field,
         )

@@ -158,7 +158,7 @@ class AbstractCourse(ABC):
         )
 
 
-def check_finite(arrays: Sequence[Array], outcome: Outcome, t: float) -> None:
+def check_finite(arrays: Sequence[Array], outcome: Outcome, t: float, field: str = "t") -> None:
     """Refuse a state that no call could go on from.
 
     Raises:
@@ -170,5 +170,5 @@ def check_finite(arrays: Sequence[Array], outcome: Outcome, t: float) -> None:
         raise ForecastDiverged(
             f"the forecast to t = {t:g}, which the measurement would correct, ended early ({how}); "
             "the session stands where it stood: measure earlier, or open a new one",
-            field="t",
+            field=field,
         )

@@ -41,7 +41,7 @@ class FeedbackCourse(AbstractCourse):
     def observed(
         self, state: SessionState, measurement: Measurement, outcome: Outcome
     ) -> SessionState:
-        check_finite(outcome.states, outcome, measurement.t)
+        check_finite(outcome.states, outcome, measurement.t, measurement.field)
         return replace(
             state,
             t=measurement.t,
@@ -76,7 +76,7 @@ class FeedbackCourse(AbstractCourse):
         measured = measurement.inputs[self._name]
         if measured.mask is None:
             return measured.values[None]
-        self._check_reach(state, measurement.t, "t")
+        self._check_reach(state, measurement.t, measurement.field)
         return measured.over(self._read(state, (measurement.t,))[0])[None]
 
     def _read(self, state: SessionState, t: Sequence[float]) -> Array:

@@ -68,10 +68,12 @@ class Measurement(NamedTuple):
 
     Attributes:
         inputs: by name of the input.
+        field: what names its time in the call.
     """
 
     t: float
     inputs: Mapping[str, Measured]
+    field: str
 
 
 def read(
@@ -106,7 +108,7 @@ def read(
         if spec.name in observation.values
     }
     return [
-        Measurement(t, {name: column[index] for name, column in columns.items()})
+        Measurement(t, {name: column[index] for name, column in columns.items()}, f"t.{index}")
         for index, t in enumerate(observation.t)
     ]
 

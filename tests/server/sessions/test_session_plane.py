@@ -209,7 +209,7 @@ async def test_beyond_the_horizon_only_whole_measurements_are_taken() -> None:
         info = await plane.open(opening("pendulum", {"x": MEASURED[0]}, horizon_steps=3))
         with pytest.raises(OutOfRange, match=r"up to 0\.3") as raised:
             await plane.observe(info.id, seen(0.5, {"x": [True, False]}, x=MEASURED[1]))
-        assert raised.value.field == "t"
+        assert raised.value.field == "t.0"
         assert (await plane.observe(info.id, seen(0.5, x=MEASURED[1]))).t == 0.5
         with pytest.raises(OutOfRange):
             await plane.predict(info.id, [0.6, 0.81])
@@ -341,6 +341,7 @@ REFUSED_MEASUREMENTS = {
     "no time": (Observation((), {"w": FIELD[:0]}), InvalidOption, "t"),
     "now": (seen(0.0, w=FIELD), OutOfRange, "t.0"),
     "not ascending": (seen([0.2, 0.1], w=FRAMES[:2]), OutOfRange, "t.1"),
+    "between later steps": (seen([0.2, 0.35], w=FRAMES[:2]), OutOfRange, "t.1"),
     "between steps": (seen(0.15, w=FIELD), OutOfRange, "t.0"),
     "too far": (seen(409.7, w=FIELD), OutOfRange, "t.0"),
     "nothing": (Observation((0.1,), {}), MissingInput, "values"),
