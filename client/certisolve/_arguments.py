@@ -3,6 +3,7 @@
 import math
 import operator
 import re
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 #: Which of one tenant's jobs go first; between tenants it changes nothing.
@@ -12,6 +13,16 @@ Priority = Literal["high", "normal", "low"]
 _MAX_COUNT = 1 << 63
 # No space at either end: HTTP would drop it.
 _KEY = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
+
+
+def check_keywords(passed: Mapping[str, object], known: type) -> None:
+    """Refuse what a function does not take that takes its keywords as a TypedDict.
+
+    Raises:
+        TypeError: naming the keyword.
+    """
+    for name in passed.keys() - known.__annotations__.keys():
+        raise TypeError(f"unexpected keyword argument {name!r}")
 
 
 def check_finite(field_name: str, value: float) -> float:

@@ -1,19 +1,16 @@
 """The door to a server for asyncio: every verb of `Client`, with `await`."""
 
-import random
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Self, Unpack
+from typing import Self, Unpack
 
 from ._arguments import check_name
 from ._arrays import Array, Tensor
 from ._calls import (
     Call,
     Priority,
-    Reply,
     build_model,
     build_models,
-    build_solve,
     check_tenant,
     check_timeout,
     read_job,
@@ -24,13 +21,14 @@ from ._calls import (
 from ._clock import Clock, SystemClock
 from ._config import DEFAULT_TIMEOUT_S
 from ._derivatives import Derivative, Where, build_derivative, read_derivative
-from ._errors import CertisolveError
 from ._jobs import AsyncJob, apoll, draw_key, rest_of
 from ._open import open_async_transport
 from ._results import ModelInfo, Solution
-from ._retry import Attempts, RetryPolicy
+from ._retry import RetryPolicy
+from ._sending import asender
 from ._session_calls import Manner, build_get, build_open, build_restore, read_session
 from ._sessions import AsyncSession
+from ._solves import Asked, Defaults, build_solve
 from ._streams import AsyncStream
 from ._transports.base import AsyncTransport
 
@@ -57,19 +55,19 @@ class AsyncClient:
         transport: AsyncTransport | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._tenant = check_tenant(tenant)
-        self._timeout_s = check_timeout(timeout)
+        self._defaults = Defaults(check_tenant(tenant), check_timeout(timeout))
         self._retry = retry or RetryPolicy()
         self._transport = transport or open_async_transport(url)
         self._clock = clock or SystemClock()
+        self._send = asender(self._transport.asend, self._retry, self._clock)
 
     async def models(self) -> list[ModelInfo]:
         """As `Client.models`."""
-        return read_models(await self._send(build_models(self._timeout_s)))
+        return read_models(await self._send(build_models(self._defaults.timeout_s)))
 
     async def model(self, name: str, version: str | None = None) -> ModelInfo:
         """As `Client.model`."""
-        return read_model(await self._send(build_model(name, version, self._timeout_s)))
+        return read_model(await self._send(build_model(name, version, self._defaults.timeout_s)))
 
     async def solve(
         self,
@@ -91,25 +89,21 @@ class AsyncClient:
         timeout: float | None = None,  # noqa: ASYNC109 - as `Client.solve`
     ) -> Solution:
         """As `Client.solve`."""
-        call = build_solve(
-            "solve",
-            model,
-            inputs,
-            parameters=parameters,
-            t=t,
-            steps=steps,
-            save_every=save_every,
-            resume_from=resume_from,
-            version=version,
-            tolerance=tolerance,
-            rtol=rtol,
-            atol=atol,
-            diagnostics=diagnostics,
-            timeout_s=timeout if timeout is not None else self._timeout_s,
-            tenant=self._tenant,
-            priority=priority,
-            idempotency_key=idempotency_key,
-        )
+        asked: Asked = {
+            "parameters": parameters,
+            "t": t,
+            "steps": steps,
+            "save_every": save_every,
+            "resume_from": resume_from,
+            "version": version,
+            "tolerance": tolerance,
+            "rtol": rtol,
+            "atol": atol,
+            "diagnostics": diagnostics,
+            "priority": priority,
+            "timeout": timeout,
+        }
+        call = build_solve("solve", model, inputs, asked, self._defaults, idempotency_key)
         started_at = self._clock.monotonic()
         answer = read_solve(await self._send(call))
         if isinstance(answer, Solution):
@@ -122,81 +116,25 @@ class AsyncClient:
         model: str,
         inputs: Mapping[str, Tensor],
         *,
-        parameters: Mapping[str, float] | None = None,
-        t: float | Sequence[float] | Array | None = None,
-        steps: int | None = None,
-        save_every: int | None = None,
-        resume_from: int | None = None,
-        version: str | None = None,
-        tolerance: float | None = None,
-        rtol: float | None = None,
-        atol: float | None = None,
-        diagnostics: bool = True,
-        priority: Priority = "normal",
         idempotency_key: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - as `Client.submit_solve`
+        **asked: Unpack[Asked],
     ) -> AsyncJob:
         """As `Client.submit_solve`."""
-        call = build_solve(
-            "submit_solve",
-            model,
-            inputs,
-            parameters=parameters,
-            t=t,
-            steps=steps,
-            save_every=save_every,
-            resume_from=resume_from,
-            version=version,
-            tolerance=tolerance,
-            rtol=rtol,
-            atol=atol,
-            diagnostics=diagnostics,
-            timeout_s=timeout if timeout is not None else self._timeout_s,
-            tenant=self._tenant,
-            priority=priority,
-            idempotency_key=draw_key() if idempotency_key is None else idempotency_key,
-        )
+        key = draw_key() if idempotency_key is None else idempotency_key
+        call = build_solve("submit_solve", model, inputs, asked, self._defaults, key)
         return self.job(read_job(await self._send(call)).info.id)
 
     def stream(
         self,
         model: str,
         inputs: Mapping[str, Tensor],
-        *,
-        parameters: Mapping[str, float] | None = None,
-        t: float | Sequence[float] | Array | None = None,
-        steps: int | None = None,
-        save_every: int | None = None,
-        resume_from: int | None = None,
-        version: str | None = None,
-        tolerance: float | None = None,
-        rtol: float | None = None,
-        atol: float | None = None,
-        diagnostics: bool = True,
-        priority: Priority = "normal",
-        timeout: float | None = None,
+        **asked: Unpack[Asked],
     ) -> AsyncStream:
         """As `Client.stream`; asks no server yet, so there is nothing to await."""
-        call = build_solve(
-            "stream",
-            model,
-            inputs,
-            parameters=parameters,
-            t=t,
-            steps=steps,
-            save_every=save_every,
-            resume_from=resume_from,
-            version=version,
-            tolerance=tolerance,
-            rtol=rtol,
-            atol=atol,
-            diagnostics=diagnostics,
-            timeout_s=timeout if timeout is not None else self._timeout_s,
-            tenant=self._tenant,
-            priority=priority,
-            idempotency_key=None,
+        call = build_solve("stream", model, inputs, asked, self._defaults)
+        return AsyncStream(
+            call, stream=self._transport.astream, clock=self._clock, retry=self._retry
         )
-        return AsyncStream(call, stream=self._stream, clock=self._clock, retry=self._retry)
 
     async def jvp(
         self,
@@ -208,7 +146,9 @@ class AsyncClient:
         **where: Unpack[Where],
     ) -> Derivative:
         """As `Client.jvp`."""
-        call = self._derivative("jvp", model, inputs, tangents, parameter_tangents, where)
+        call = build_derivative(
+            "jvp", model, inputs, tangents, parameter_tangents, where, self._defaults
+        )
         return read_derivative(call, await self._send(call))
 
     async def vjp(
@@ -219,7 +159,7 @@ class AsyncClient:
         **where: Unpack[Where],
     ) -> Derivative:
         """As `Client.vjp`."""
-        call = self._derivative("vjp", model, inputs, cotangents, None, where)
+        call = build_derivative("vjp", model, inputs, cotangents, None, where, self._defaults)
         return read_derivative(call, await self._send(call))
 
     def job(self, job_id: str) -> AsyncJob:
@@ -227,10 +167,10 @@ class AsyncClient:
         return AsyncJob(
             job_id,
             send=self._send,
-            stream=self._stream,
+            stream=self._transport.astream,
             clock=self._clock,
             retry=self._retry,
-            timeout_s=self._timeout_s,
+            timeout_s=self._defaults.timeout_s,
         )
 
     async def session(
@@ -308,39 +248,5 @@ class AsyncClient:
         return AsyncSession(info, send=self._send, manner=manner)
 
     def _manner(self, priority: Priority, timeout: float | None) -> Manner:
-        timeout_s = self._timeout_s if timeout is None else check_timeout(timeout)
-        return Manner(self._tenant, priority, timeout_s)
-
-    def _derivative(
-        self,
-        kind: Literal["jvp", "vjp"],
-        model: str,
-        inputs: Mapping[str, Tensor],
-        directions: Mapping[str, Tensor],
-        parameter_directions: Mapping[str, Tensor] | None,
-        where: Where,
-    ) -> Call:
-        return build_derivative(
-            kind,
-            model,
-            inputs,
-            directions,
-            parameter_directions,
-            where,
-            timeout_s=self._timeout_s,
-            tenant=self._tenant,
-        )
-
-    async def _send(self, call: Call) -> Reply:
-        attempts = Attempts(call, self._retry, self._clock.monotonic())
-        while True:
-            try:
-                return await self._transport.asend(attempts.next_call(self._clock.monotonic()))
-            except CertisolveError as error:
-                delay_s = attempts.delay_after(error, self._clock.monotonic(), random.random())
-                if delay_s is None:
-                    raise
-            await self._clock.asleep(delay_s)
-
-    def _stream(self, call: Call) -> AsyncGenerator[Reply, None]:
-        return self._transport.astream(call)
+        timeout_s = self._defaults.timeout_s if timeout is None else check_timeout(timeout)
+        return Manner(self._defaults.tenant, priority, timeout_s)

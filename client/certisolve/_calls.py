@@ -6,7 +6,7 @@ The body of a call or reply is the JSON of the HTTP interface; other transports 
 import contextlib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,8 +15,8 @@ import numpy as np
 from ._arguments import (
     Priority as Priority,
 )
-from ._arguments import check_count, check_finite, check_key, check_name, check_priority
-from ._arrays import Array, Tensor, to_arrays
+from ._arguments import check_name
+from ._arrays import Array
 from ._decode import decode
 from ._errors import InvalidReply, ServerError, from_problem
 from ._results import (
@@ -132,66 +132,6 @@ class JobReply:
     info: JobInfo
     solution: Solution | None = None
     problem: ServerError | None = None
-
-
-def build_solve(
-    operation: Literal["solve", "submit_solve", "stream"],
-    model: str,
-    inputs: Mapping[str, Tensor],
-    *,
-    parameters: Mapping[str, float] | None,
-    t: float | Sequence[float] | Array | None,
-    steps: int | None,
-    save_every: int | None,
-    resume_from: int | None,
-    version: str | None,
-    tolerance: float | None,
-    rtol: float | None,
-    atol: float | None,
-    diagnostics: bool,
-    timeout_s: float | None,
-    tenant: str | None,
-    priority: Priority,
-    idempotency_key: str | None,
-) -> Call:
-    """The call that computes fields, now, as a job or frame by frame.
-
-    Raises:
-        TypeError: an input is not an array of numbers, or a number of steps no whole number.
-        ValueError: a parameter, time, number of steps, tolerance, timeout, priority or key is out
-            of its range.
-    """
-    body: dict[str, Any] = {}
-    if parameters:
-        body["parameters"] = {k: check_finite(f"parameters.{k}", v) for k, v in parameters.items()}
-    if t is not None:
-        times = np.atleast_1d(np.asarray(t)).tolist()
-        if not times:
-            raise ValueError("t: name at least one time, or leave it out")
-        body["t"] = [check_finite("t", value) for value in times]
-    if steps is not None:
-        body["steps"] = check_count("steps", steps, least=1)
-    options: dict[str, Any] = {} if diagnostics else {"diagnostics": False}
-    for name, value in (("tolerance", tolerance), ("rtol", rtol), ("atol", atol)):
-        if value is not None:
-            options[name] = check_finite(name, value)
-    if save_every is not None:
-        options["save_every"] = check_count("save_every", save_every, least=1)
-    if resume_from is not None:
-        options["resume_from"] = check_count("resume_from", resume_from, least=0)
-    if options:
-        body["options"] = options
-    return Call(
-        operation=operation,
-        model=check_name("model", model),
-        version=version,
-        tensors=to_arrays(inputs),
-        body=body,
-        timeout_s=check_timeout(timeout_s),
-        tenant=tenant,
-        priority=check_priority(priority),
-        idempotency_key=check_key(idempotency_key),
-    )
 
 
 def build_models(timeout_s: float | None) -> Call:

@@ -1,19 +1,16 @@
 """The door to a server for blocking code; `_async_client` has its twin."""
 
-import random
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Self, Unpack
+from typing import Self, Unpack
 
 from ._arguments import check_name
 from ._arrays import Array, Tensor
 from ._calls import (
     Call,
     Priority,
-    Reply,
     build_model,
     build_models,
-    build_solve,
     check_tenant,
     check_timeout,
     read_job,
@@ -24,13 +21,14 @@ from ._calls import (
 from ._clock import Clock, SystemClock
 from ._config import DEFAULT_TIMEOUT_S
 from ._derivatives import Derivative, Where, build_derivative, read_derivative
-from ._errors import CertisolveError
 from ._jobs import Job, draw_key, poll, rest_of
 from ._open import open_transport
 from ._results import ModelInfo, Solution
-from ._retry import Attempts, RetryPolicy
+from ._retry import RetryPolicy
+from ._sending import sender
 from ._session_calls import Manner, build_get, build_open, build_restore, read_session
 from ._sessions import Session
+from ._solves import Asked, Defaults, build_solve
 from ._streams import Stream
 from ._transports.base import Transport
 
@@ -66,15 +64,15 @@ class Client:
         transport: Transport | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._tenant = check_tenant(tenant)
-        self._timeout_s = check_timeout(timeout)
+        self._defaults = Defaults(check_tenant(tenant), check_timeout(timeout))
         self._retry = retry or RetryPolicy()
         self._transport = transport or open_transport(url)
         self._clock = clock or SystemClock()
+        self._send = sender(self._transport.send, self._retry, self._clock)
 
     def models(self) -> list[ModelInfo]:
         """Every version of every model on the server."""
-        return read_models(self._send(build_models(self._timeout_s)))
+        return read_models(self._send(build_models(self._defaults.timeout_s)))
 
     def model(self, name: str, version: str | None = None) -> ModelInfo:
         """One version of a model, the newest unless named.
@@ -82,7 +80,7 @@ class Client:
         Raises:
             NotFound: no such model or version.
         """
-        return read_model(self._send(build_model(name, version, self._timeout_s)))
+        return read_model(self._send(build_model(name, version, self._defaults.timeout_s)))
 
     def solve(
         self,
@@ -140,25 +138,21 @@ class Client:
             RequestTimeout: no answer in time.
             DeadlineExceeded: the same, noticed by the server, which says where the time went.
         """
-        call = build_solve(
-            "solve",
-            model,
-            inputs,
-            parameters=parameters,
-            t=t,
-            steps=steps,
-            save_every=save_every,
-            resume_from=resume_from,
-            version=version,
-            tolerance=tolerance,
-            rtol=rtol,
-            atol=atol,
-            diagnostics=diagnostics,
-            timeout_s=timeout if timeout is not None else self._timeout_s,
-            tenant=self._tenant,
-            priority=priority,
-            idempotency_key=idempotency_key,
-        )
+        asked: Asked = {
+            "parameters": parameters,
+            "t": t,
+            "steps": steps,
+            "save_every": save_every,
+            "resume_from": resume_from,
+            "version": version,
+            "tolerance": tolerance,
+            "rtol": rtol,
+            "atol": atol,
+            "diagnostics": diagnostics,
+            "priority": priority,
+            "timeout": timeout,
+        }
+        call = build_solve("solve", model, inputs, asked, self._defaults, idempotency_key)
         started_at = self._clock.monotonic()
         answer = read_solve(self._send(call))
         if isinstance(answer, Solution):
@@ -171,19 +165,8 @@ class Client:
         model: str,
         inputs: Mapping[str, Tensor],
         *,
-        parameters: Mapping[str, float] | None = None,
-        t: float | Sequence[float] | Array | None = None,
-        steps: int | None = None,
-        save_every: int | None = None,
-        resume_from: int | None = None,
-        version: str | None = None,
-        tolerance: float | None = None,
-        rtol: float | None = None,
-        atol: float | None = None,
-        diagnostics: bool = True,
-        priority: Priority = "normal",
         idempotency_key: str | None = None,
-        timeout: float | None = None,
+        **asked: Unpack[Asked],
     ) -> Job:
         """Start a solve in the background; arguments and exceptions as for `solve`.
 
@@ -193,65 +176,25 @@ class Client:
         Args:
             model: as for `solve`.
             inputs: as for `solve`.
-            parameters: as for `solve`.
-            t: as for `solve`.
-            steps: as for `solve`.
-            save_every: as for `solve`.
-            resume_from: as for `solve`.
-            version: as for `solve`.
-            tolerance: as for `solve`.
-            rtol: as for `solve`.
-            atol: as for `solve`.
-            diagnostics: as for `solve`.
-            priority: as for `solve`.
             idempotency_key: submissions of the same request under the same key are one job. Pass
                 one that outlives this process, the name of a file for instance, to find the job
                 again after a crash; None for a random one.
-            timeout: seconds the submission may take, not the job.
+            asked: as for `solve`. `timeout` is what the submission may take, not the job.
 
         Raises:
             IdempotencyConflict: the key was used for another request.
             ConnectionFailed: the connection broke in every attempt. The job may or may not have
                 been started; only with a key of your own can you tell, by calling again.
         """
-        call = build_solve(
-            "submit_solve",
-            model,
-            inputs,
-            parameters=parameters,
-            t=t,
-            steps=steps,
-            save_every=save_every,
-            resume_from=resume_from,
-            version=version,
-            tolerance=tolerance,
-            rtol=rtol,
-            atol=atol,
-            diagnostics=diagnostics,
-            timeout_s=timeout if timeout is not None else self._timeout_s,
-            tenant=self._tenant,
-            priority=priority,
-            idempotency_key=draw_key() if idempotency_key is None else idempotency_key,
-        )
+        key = draw_key() if idempotency_key is None else idempotency_key
+        call = build_solve("submit_solve", model, inputs, asked, self._defaults, key)
         return self.job(read_job(self._send(call)).info.id)
 
     def stream(
         self,
         model: str,
         inputs: Mapping[str, Tensor],
-        *,
-        parameters: Mapping[str, float] | None = None,
-        t: float | Sequence[float] | Array | None = None,
-        steps: int | None = None,
-        save_every: int | None = None,
-        resume_from: int | None = None,
-        version: str | None = None,
-        tolerance: float | None = None,
-        rtol: float | None = None,
-        atol: float | None = None,
-        diagnostics: bool = True,
-        priority: Priority = "normal",
-        timeout: float | None = None,
+        **asked: Unpack[Asked],
     ) -> Stream:
         """The frames of a solution as they are computed; arguments and exceptions as for `solve`.
 
@@ -261,19 +204,8 @@ class Client:
         Args:
             model: as for `solve`; of one that does not advance in time, the answer is one frame.
             inputs: as for `solve`.
-            parameters: as for `solve`.
-            t: as for `solve`.
-            steps: as for `solve`.
-            save_every: as for `solve`.
-            resume_from: as for `solve`.
-            version: as for `solve`.
-            tolerance: as for `solve`.
-            rtol: as for `solve`.
-            atol: as for `solve`.
-            diagnostics: as for `solve`.
-            priority: as for `solve`.
-            timeout: longest wait for the next frame, seconds; None for the client's. All of them
-                together may take as long as they must.
+            asked: as for `solve`, without a key. `timeout` is the longest wait for the next frame,
+                seconds; all of them together may take as long as they must.
 
         Example:
             >>> with client.stream("ns2d-fno", {"w": w0}, steps=50) as frames:
@@ -281,26 +213,8 @@ class Client:
             ...         print(frame.t, frame.fields["w"].max())
             ... print(frames.summary.diagnostics)
         """
-        call = build_solve(
-            "stream",
-            model,
-            inputs,
-            parameters=parameters,
-            t=t,
-            steps=steps,
-            save_every=save_every,
-            resume_from=resume_from,
-            version=version,
-            tolerance=tolerance,
-            rtol=rtol,
-            atol=atol,
-            diagnostics=diagnostics,
-            timeout_s=timeout if timeout is not None else self._timeout_s,
-            tenant=self._tenant,
-            priority=priority,
-            idempotency_key=None,
-        )
-        return Stream(call, stream=self._stream, clock=self._clock, retry=self._retry)
+        call = build_solve("stream", model, inputs, asked, self._defaults)
+        return Stream(call, stream=self._transport.stream, clock=self._clock, retry=self._retry)
 
     def jvp(
         self,
@@ -327,7 +241,9 @@ class Client:
             InvalidRequest: the model has no derivatives, or cannot take this; `field` and `detail`
                 say why.
         """
-        call = self._derivative("jvp", model, inputs, tangents, parameter_tangents, where)
+        call = build_derivative(
+            "jvp", model, inputs, tangents, parameter_tangents, where, self._defaults
+        )
         return read_derivative(call, self._send(call))
 
     def vjp(
@@ -352,7 +268,7 @@ class Client:
             InvalidRequest: the model has no derivatives, or cannot take this; `field` and `detail`
                 say why.
         """
-        call = self._derivative("vjp", model, inputs, cotangents, None, where)
+        call = build_derivative("vjp", model, inputs, cotangents, None, where, self._defaults)
         return read_derivative(call, self._send(call))
 
     def job(self, job_id: str) -> Job:
@@ -360,10 +276,10 @@ class Client:
         return Job(
             job_id,
             send=self._send,
-            stream=self._stream,
+            stream=self._transport.stream,
             clock=self._clock,
             retry=self._retry,
-            timeout_s=self._timeout_s,
+            timeout_s=self._defaults.timeout_s,
         )
 
     def session(
@@ -475,39 +391,5 @@ class Client:
         return Session(info, send=self._send, manner=manner)
 
     def _manner(self, priority: Priority, timeout: float | None) -> Manner:
-        timeout_s = self._timeout_s if timeout is None else check_timeout(timeout)
-        return Manner(self._tenant, priority, timeout_s)
-
-    def _derivative(
-        self,
-        kind: Literal["jvp", "vjp"],
-        model: str,
-        inputs: Mapping[str, Tensor],
-        directions: Mapping[str, Tensor],
-        parameter_directions: Mapping[str, Tensor] | None,
-        where: Where,
-    ) -> Call:
-        return build_derivative(
-            kind,
-            model,
-            inputs,
-            directions,
-            parameter_directions,
-            where,
-            timeout_s=self._timeout_s,
-            tenant=self._tenant,
-        )
-
-    def _send(self, call: Call) -> Reply:
-        attempts = Attempts(call, self._retry, self._clock.monotonic())
-        while True:
-            try:
-                return self._transport.send(attempts.next_call(self._clock.monotonic()))
-            except CertisolveError as error:
-                delay_s = attempts.delay_after(error, self._clock.monotonic(), random.random())
-                if delay_s is None:
-                    raise
-            self._clock.sleep(delay_s)
-
-    def _stream(self, call: Call) -> Generator[Reply, None, None]:
-        return self._transport.stream(call)
+        timeout_s = self._defaults.timeout_s if timeout is None else check_timeout(timeout)
+        return Manner(self._defaults.tenant, priority, timeout_s)

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypedDict
 
-from ._arguments import Priority
+from ._arguments import Priority, check_keywords
 from ._arrays import Array, Tensor, to_array
-from ._calls import Call, Reply, build_solve, read_solution, reading
+from ._calls import Call, Reply, read_solution, reading
 from ._results import Solution
+from ._solves import Asked, Defaults, build_solve
 
 #: Names of tensors beside inputs and fields begin with one of these, in calls and replies.
 TANGENTS, COTANGENTS = "tangents.", "cotangents."
@@ -57,9 +58,7 @@ def build_derivative(
     directions: Mapping[str, Tensor],
     parameter_directions: Mapping[str, Tensor] | None,
     where: Where,
-    *,
-    timeout_s: float | None,
-    tenant: str | None,
+    defaults: Defaults,
 ) -> Call:
     """The call that differentiates a solution.
 
@@ -74,26 +73,9 @@ def build_derivative(
         tensors[path] = to_array(path, value)
     if not tensors:
         raise ValueError(f"{role[:-1]}: name at least one direction")
-    asked = where.get("timeout")
-    solve = build_solve(
-        "solve",
-        model,
-        inputs,
-        parameters=where.get("parameters"),
-        t=where.get("t"),
-        steps=where.get("steps"),
-        save_every=where.get("save_every"),
-        resume_from=None,
-        version=where.get("version"),
-        tolerance=where.get("tolerance"),
-        rtol=where.get("rtol"),
-        atol=where.get("atol"),
-        diagnostics=where.get("diagnostics", True),
-        timeout_s=timeout_s if asked is None else asked,
-        tenant=tenant,
-        priority=where.get("priority", "normal"),
-        idempotency_key=None,
-    )
+    check_keywords(where, Where)
+    asked: Asked = {"resume_from": None, **where}
+    solve = build_solve("solve", model, inputs, asked, defaults)
     return replace(solve, operation=operation, tensors={**solve.tensors, **tensors})
 
 

@@ -412,8 +412,13 @@ def test_a_solve_that_became_a_job_keeps_the_callers_time(http_door, servers, ba
 
 
 def test_a_solve_whose_job_fails_raises_its_problem(http_door, servers, backend):
+    def fail_it():
+        while "job-0" not in backend.jobs:
+            time.sleep(0.01)
+        backend.jobs["job-0"].end("failed")
+
     with http_door.open(servers[1]["http"]) as client:
-        threading.Timer(0.05, lambda: backend.jobs["job-0"].end("failed")).start()
+        threading.Thread(target=fail_it).start()
         with pytest.raises(Exception, match="because of internal"):
             client.solve("patient", {"u0": U0})
 

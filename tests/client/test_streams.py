@@ -155,6 +155,13 @@ def test_large_frames_arrive_whole(client):
     np.testing.assert_array_equal(told[-1].fields["u"], 6 * u0)
 
 
+def test_an_argument_that_there_is_not_is_refused_by_name(client, backend):
+    for call in (client.stream, client.submit_solve):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'stpes'"):
+            call("double", INPUTS, stpes=3)
+    assert not backend.requests
+
+
 # --- Its end --------------------------------------------------------------------------------------
 
 
