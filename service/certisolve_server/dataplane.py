@@ -6,23 +6,19 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from . import admission, directions
+from . import directions
 from .broker import AbstractBroker
-from .broker.base import Idempotency
 from .catalog import Catalog, ModelEntry
 from .derivatives import derivative_of
 from .errors import (
-    BodyTooLarge,
-    DeadlineExceeded,
     ErrorCode,
     InvalidOption,
-    ModelNotReady,
     QueueUnavailable,
     ServingError,
 )
-from .job_ids import JobIds
+from .intake import Intake
+from .intake import Limits as Limits
 from .jobs import (
-    Array,
     Derivative,
     DerivativeRequest,
     JobState,
@@ -40,21 +36,6 @@ from .telemetry import Metrics, Tracing
 _Answer = TypeVar("_Answer")
 #: How often position and progress of a watched job are looked at; its status is told at once.
 _WATCH_INTERVAL_S = 1.0
-# Hashing more than this would keep other requests waiting.
-_MAX_HASHED_IN_PLACE = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one server takes on.
-
-    Attributes:
-        max_body_bytes: of one request.
-        max_wait_s: longest a caller is kept waiting without a deadline of its own.
-    """
-
-    max_body_bytes: int
-    max_wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +82,7 @@ class DataPlane:
         self._metrics = metrics
         self._tracing = tracing or Tracing.disabled()
         self._needs_every_model = needs_every_model
-        self._clock = clock
-        self._job_ids = JobIds()
+        self._intake = Intake(catalog, limits, metrics, clock)
 
     # --- Models and health ------------------------------------------------------------------------
 
@@ -268,7 +248,7 @@ class DataPlane:
 
     async def _solve(self, request: SolveRequest) -> Solution:
         with self._tracing.solve(request.model, request.terms.traceparent) as traceparent:
-            job = self._admit(request, traceparent)
+            job = self._intake.admit(request, traceparent)
             pending = await self._submit(job, request, self._broker, keep_result=False)
             outcome = await pending.outcome(self._patience_s(request.terms))
             if outcome is None:
@@ -282,7 +262,7 @@ class DataPlane:
         if wait_s is not None:
             patience_s = wait_s if patience_s is None else min(wait_s, patience_s)
         with self._tracing.solve(request.model, request.terms.traceparent) as traceparent:
-            job = self._admit(request, traceparent)
+            job = self._intake.admit(request, traceparent)
             pending = await self._submit(job, request, self._jobs_broker, keep_result=False)
             outcome = await pending.outcome(patience_s)
             if outcome is None and (pending.shared or await pending.broker.keep(pending.id)):
@@ -291,7 +271,7 @@ class DataPlane:
 
     async def _submit_solve(self, request: SolveRequest) -> JobView:
         with self._tracing.solve(request.model, request.terms.traceparent) as traceparent:
-            job = self._admit(request, traceparent)
+            job = self._intake.admit(request, traceparent)
             pending = await self._submit(job, request, self._jobs_broker, keep_result=True)
         return await self._accepted(pending)
 
@@ -302,7 +282,7 @@ class DataPlane:
                 "derivatives are not kept; leave the key out", field="Idempotency-Key"
             )
         with self._tracing.solve(at.model, at.terms.traceparent) as traceparent:
-            job = self._admit(at, traceparent)
+            job = self._intake.admit(at, traceparent)
             artifact = self._catalog.recall(job.model)
             limit = self.limits.max_body_bytes
             job = directions.added(job, request, artifact.manifest, max_bytes=limit)
@@ -318,7 +298,7 @@ class DataPlane:
                 "a stream is for one reader; leave the key out", field="Idempotency-Key"
             )
         with self._tracing.solve(request.model, request.terms.traceparent) as traceparent:
-            job = self._admit(request, traceparent)
+            job = self._intake.admit(request, traceparent)
             job = replace(job, work=replace(job.work, stream=True))
             pending = await self._submit(job, request, self._broker, keep_result=False)
         return SolveStream(
@@ -329,79 +309,12 @@ class DataPlane:
             metrics=self._metrics,
         )
 
-    def _admit(self, request: SolveRequest, traceparent: str) -> SolveJob:
-        entry = self._catalog.find(request.model, request.version)
-        if not entry.ready:
-            reason = entry.fault or "no worker has loaded it yet"
-            raise ModelNotReady(
-                f"{request.model}: {reason}", retry_after_s=None if entry.fault else 1.0
-            )
-        manifest, terms, now = entry.artifact.manifest, request.terms, self._clock()
-        admitted = admission.check(request, manifest)
-        inputs = admission.on_program_grid(admitted, manifest)
-        self._check_size(inputs)
-        # Other answers are about as large as what was sent.
-        num_answer_bytes = admission.answer_bytes(admitted, manifest) if manifest.advances else 0
-        self._check_answer_size(num_answer_bytes, "t" if request.steps is None else "steps")
-        if terms.deadline is not None and terms.deadline <= now:
-            raise DeadlineExceeded("the deadline had passed on arrival")
-        return SolveJob(
-            id=self._job_ids.next(),
-            model=entry.artifact.key,
-            inputs=inputs,
-            parameters=admitted.parameters,
-            submitted_at=now,
-            context=admission.context(admitted, manifest, diagnostics=request.diagnostics),
-            terms=_traced(terms, traceparent),
-            work=admission.work(admitted, manifest, diagnostics=request.diagnostics),
-            num_answer_bytes=num_answer_bytes,
-        )
-
-    def _check_answer_size(self, num_bytes: int, field: str) -> None:
-        if num_bytes > self.limits.max_body_bytes:
-            raise InvalidOption(
-                f"the answer would have {num_bytes} bytes; at most {self.limits.max_body_bytes}: "
-                "ask for fewer times",
-                field=field,
-            )
-
-    def _check_size(self, inputs: tuple[Array, ...]) -> None:
-        num_bytes = sum(array.nbytes for array in inputs)
-        if num_bytes > self.limits.max_body_bytes:
-            raise BodyTooLarge(f"inputs of {num_bytes} bytes; at most {self.limits.max_body_bytes}")
-
     async def _submit(
         self, job: SolveJob, request: SolveRequest, broker: AbstractBroker, *, keep_result: bool
     ) -> Pending:
         if job.terms.idempotency_key:
-            return await self._submit_once(job, request)
-        pending = self._pending(job, job.id, broker)
-        try:
-            await broker.submit(job, keep_result=keep_result)
-        except asyncio.CancelledError:
-            await pending.abandon()
-            raise
-        return pending
-
-    async def _submit_once(self, job: SolveJob, request: SolveRequest) -> Pending:
-        digest = await _digest(request, job.num_bytes)
-        idempotency = Idempotency(job.terms.idempotency_key, digest)
-        broker = self._jobs_broker
-        job_id = await broker.submit(job, keep_result=True, idempotency=idempotency)
-        return self._pending(job, job_id, broker, shared=True)
-
-    def _pending(
-        self, job: SolveJob, job_id: str, broker: AbstractBroker, *, shared: bool = False
-    ) -> Pending:
-        return Pending(
-            id=job_id,
-            broker=broker,
-            asked_at=job.submitted_at,
-            deadline=job.terms.deadline,
-            metrics=self._metrics,
-            clock=self._clock,
-            shared=shared,
-        )
+            return await self._intake.submit_once(job, request, self._jobs_broker)
+        return await self._intake.submit(job, broker, keep_result=keep_result)
 
     def _patience_s(self, terms: Terms) -> float | None:
         return self.limits.max_wait_s if terms.deadline is None else None
@@ -412,16 +325,6 @@ class DataPlane:
 
     def _solution(self, outcome: Outcome) -> Solution:
         return solution_of(outcome, self._catalog.recall(outcome.model))
-
-
-async def _digest(request: SolveRequest, num_bytes: int) -> str:
-    if num_bytes <= _MAX_HASHED_IN_PLACE:
-        return admission.digest(request)
-    return await asyncio.to_thread(admission.digest, request)
-
-
-def _traced(terms: Terms, traceparent: str) -> Terms:
-    return terms if traceparent == terms.traceparent else replace(terms, traceparent=traceparent)
 
 
 def _visible(state: JobState) -> tuple[str, int | None, float]:
