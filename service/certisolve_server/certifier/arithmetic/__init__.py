@@ -16,16 +16,20 @@ from .interval import Operand as Operand
 from .interval import as_interval as as_interval
 from .interval import concatenate as concatenate
 from .interval import stack as stack
+from .norms import Norm as Norm
+from .norms import operator_norm as operator_norm
 from .products import convolution as convolution
 from .products import einsum as einsum
 from .products import matmul as matmul
 from .products import transposed_convolution as transposed_convolution
+from .spectral import spectral_norm as spectral_norm
 from .sums import cumulative as cumulative
 from .sums import mean as mean
 from .sums import total as total
 
 __all__ = [
     "Interval",
+    "Norm",
     "NotABound",
     "Operand",
     "OutsideDomain",
@@ -39,8 +43,10 @@ __all__ = [
     "gamma",
     "matmul",
     "mean",
+    "operator_norm",
     "require_ieee_arithmetic",
     "require_ieee_threads",
+    "spectral_norm",
     "stack",
     "total",
     "transposed_convolution",

@@ -15,6 +15,9 @@ from torch import Tensor
 
 Numbers = Float64[Tensor, "..."]
 
+#: Of the last place of a result: what a function of the math library is allowed to be off.
+LIBRARY_ULPS = 4
+
 _INFINITY = torch.tensor(math.inf, dtype=torch.float64)
 
 
@@ -50,3 +53,31 @@ def product_down(x: Numbers, y: Numbers) -> Numbers:
     """At most x y and at least 0 for x, y >= 0, elementwise; 0 inf = 0."""
     nothing = (x == 0) | (y == 0)
     return torch.where(nothing, 0.0, down(x * y).clamp(min=0.0))
+
+
+def library_up(x: Numbers) -> Numbers:
+    """At least the exact value whose computed value is x, by a function of the math library.
+
+    torch calls MKL's vector library, SLEEF or libm, by machine and layout; those functions that
+    this package uses are documented with errors of at most 1 to 2 ulp, and the tests hold them to
+    less than `LIBRARY_ULPS`. An ulp is at most 2^-52 |x|, or 2^-1074 for subnormal numbers; twice
+    as many are added, so that neither the rounding of the sum matters nor whether ulps are counted
+    at the exact value, in the next binade.
+    """
+    return up(x + _library_error(x))
+
+
+def library_down(x: Numbers) -> Numbers:
+    """At most the exact value whose computed value is x; see `library_up`."""
+    return down(x - _library_error(x))
+
+
+def sqrt_up(x: Numbers) -> Numbers:
+    """At least the square root, of numbers that are not negative or inf; 0 of 0."""
+    return torch.where(x == 0, 0.0, library_up(x.sqrt()))
+
+
+def _library_error(x: Numbers) -> Numbers:
+    ulps = 2.0 * LIBRARY_ULPS
+    # An infinite end is as far out as ends go; its error would be inf - inf.
+    return torch.where(x.isfinite(), x.abs() * (ulps * 2.0**-52) + ulps * 2.0**-1074, 0.0)

@@ -31,6 +31,11 @@ def cumulative(x: Interval, dim: int) -> Interval:
     return _of_sums(lambda ends: ends.cumsum(dim), x.shape[dim] if x.ndim else 1, x)
 
 
+def sum_of_sizes(x: Numbers, dim: int | tuple[int, ...]) -> Numbers:
+    """At least the sum of numbers that are not negative or inf, over axes."""
+    return enlarged(x.sum(dim), math.prod(x.shape[axis] for axis in _axes(dim)))
+
+
 def _of_sums(summed: Callable[[Tensor], Tensor], terms: int, x: Interval) -> Interval:
     """Sums of at most n ends each, rounded outward, for sums in any order (Higham, (4.4))."""
     relative = torch.tensor(gamma(terms), dtype=torch.float64)
