@@ -447,3 +447,8 @@ def test_the_last_of_a_lane_frees_its_tensors():
     bank.run([0], 1, interrupted=lambda: False, max_s=math.inf)
     bank.lay_out([0], [], [])
     assert not bank._rows
+
+
+def test_a_slot_that_is_planned_and_not_laid_out_yet_has_made_no_progress():
+    bank = engine_of(drift_manifest(), drift).open_bank()
+    assert bank.progress(0) == 0.0

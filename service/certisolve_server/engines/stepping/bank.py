@@ -115,8 +115,10 @@ class SlotBank:
         return Run(frames, ended, num_steps, padded_size, compute_ms)
 
     def progress(self, slot: int) -> float:
-        """Share of the work of a slot that is done, 0 to 1."""
-        return self._courses[slot].progress
+        """Share of the work of a slot that is done, 0 to 1; may be asked from any thread."""
+        # Replaced as a whole by the device's thread: a slot may be planned and not laid out yet.
+        courses = self._courses
+        return courses[slot].progress if slot < len(courses) else 0.0
 
     def _begin(
         self, joins: Sequence[tuple[SolveJob, int]]
