@@ -305,6 +305,21 @@ def test_shares_of_one_row_are_about_the_least():
     assert (rows, segment) == (1, 64)
 
 
+def test_members_that_agree_poison_no_derivative():
+    """Where all members are 0 so is the deviation, and its root has no slope."""
+    engine, zero = engine_of(members_manifest(), members), FIELD.copy()
+    zero[[3, 7]] = 0
+    tangents = [np.ones((1, SIZE))]
+    forward = derive(engine, job_of(engine.artifact, [zero], tangents, Work(kind="jvp")))
+    assert not forward.outputs[1][[3, 7]].any()
+    assert forward.finite
+    cotangents = [np.ones((1, SIZE)), np.ones((1, SIZE))]
+    backward = derive(engine, job_of(engine.artifact, [zero], cotangents, Work(kind="vjp")))
+    assert backward.finite
+    jvps, vjps = inner(cotangents, forward.outputs[2:]), inner(tangents, backward.outputs[2:])
+    np.testing.assert_allclose(jvps, vjps, rtol=TRANSPOSED)
+
+
 # --- What has no derivatives ----------------------------------------------------------------------
 
 

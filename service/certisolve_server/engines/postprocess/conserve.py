@@ -34,7 +34,7 @@ class Conserve(AbstractPostprocess):
         moved = prediction - spread / total * excess.unsqueeze(1)
         fields = outputs.fields | {self.spec.output: moved.view_as(field).to(field.dtype)}
         if self.spec.deviation is not None:
-            left = (variance - spread**2 / total).clamp_min(0.0).sqrt()
+            left = _root(variance - spread**2 / total)
             fields[self.spec.deviation] = left.view_as(field).to(field.dtype)
         scale = torch.maximum(prediction.abs() @ weights, integral.abs())
         defect = excess.abs() / scale.clamp_min(_TINY)
@@ -65,3 +65,9 @@ class Conserve(AbstractPostprocess):
             along *= extent / along.sum()
             weights *= along.view(-1, *(1,) * (field.dim() - 1 - dimension))
         return weights.flatten()
+
+
+def _root(x: Tensor) -> Tensor:
+    """The square root, 0 below 0, with a derivative of 0 there: an infinite one times 0 is NaN."""
+    none = x <= 0  # not where x is NaN
+    return x.masked_fill(none, 1.0).sqrt().masked_fill(none, 0.0)
