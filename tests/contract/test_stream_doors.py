@@ -17,22 +17,25 @@ every_door = pytest.mark.parametrize("door", DOORS)
 RNG = np.random.default_rng(5)
 FIELD, FORCING = RNG.uniform(0.1, 0.9, (2, SIZE)).astype(np.float32)
 
+DRIFTING = {"w": FIELD, "f": FORCING}
+
 #: Model, inputs and what else is asked.
 ASKED = {
-    "steps": ("drift", {"w": FIELD, "f": FORCING}, {"steps": 7}),
-    "some steps": ("drift", {"w": FIELD, "f": FORCING}, {"steps": 7, "save_every": 3}),
-    "times": ("drift", {"w": FIELD, "f": FORCING}, {"t": [0.2, 0.7]}),
-    "the rest": ("drift", {"w": FIELD, "f": FORCING}, {"t": [0.2, 0.7], "resume_from": 2}),
-    "nothing": ("drift", {"w": FIELD, "f": FORCING}, {}),
-    "beyond the horizon": ("drift", {"w": FIELD, "f": FORCING}, {"steps": 20}),
-    "a parameter": ("drift", {"w": FIELD, "f": FORCING}, {"parameters": {"rate": 1.5}}),
+    "steps": ("drift", DRIFTING, {"steps": 7}),
+    "some steps": ("drift", DRIFTING, {"steps": 7, "save_every": 3}),
+    "times": ("drift", DRIFTING, {"t": [0.2, 0.7]}),
+    "the rest": ("drift", DRIFTING, {"t": [0.2, 0.7], "resume_from": 2}),
+    "nothing": ("drift", DRIFTING, {}),
+    "beyond the horizon": ("drift", DRIFTING, {"steps": 20}),
+    "a parameter": ("drift", DRIFTING, {"parameters": {"rate": 1.5}}),
     "a memory": ("recall", {"u": RNG.uniform(0.1, 0.9, (5, SIZE))}, {"steps": 4}),
     "feedback": ("pendulum", {"x": RNG.uniform(-1, 1, (6, 2))}, {"steps": 8, "save_every": 2}),
+    "an integration": ("rotation", {"y": [1.0, 0.0]}, {"t": [0.1, 0.7, 1.9], "rtol": 1e-4}),
     "a map": ("members", {"u0": FIELD}, {}),
     "a linear system": ("screened", {"k": FIELD, "f": FORCING}, {"tolerance": 1e-5}),
-    "no diagnostics": ("drift", {"w": FIELD, "f": FORCING}, {"diagnostics": False}),
+    "no diagnostics": ("drift", DRIFTING, {"diagnostics": False}),
 }
-ADVANCING = ("drift", "recall", "pendulum")
+STEPPING = ("drift", "recall", "pendulum")
 
 
 def assert_same(streamed: Solution, solved: Solution) -> None:
@@ -56,16 +59,20 @@ def test_frames_add_up_to_what_would_be_solved(door, case, family_server: LocalS
     frames, streamed = stream_through(door, family_server, model, inputs, **options)
     [solved] = solve_through(door, family_server, model, [inputs], **options)
     assert_same(streamed, solved)
-    if model in ADVANCING:
-        assert [frame.t for frame in frames] == solved.t.tolist()
+    assert [frame.index for frame in frames] == list(range(frames[0].num_frames))
+    if model in STEPPING:
         assert [round(frame.t / 0.1) for frame in frames] == [frame.step for frame in frames]
     else:
-        assert [(frame.step, frame.num_frames) for frame in frames] == [(None, 1)]
+        assert {frame.step for frame in frames} == {None}
+    if model in (*STEPPING, "rotation"):
+        assert [frame.t for frame in frames] == solved.t.tolist()
+    else:
+        assert len(frames) == 1
 
 
 @every_door
 def test_what_overflows_ends_early_and_says_so(door, family_server: LocalServer):
-    inputs, options = {"w": FIELD, "f": FORCING}, {"parameters": {"rate": 2.0}, "t": [0.1, 20.0]}
+    inputs, options = DRIFTING, {"parameters": {"rate": 2.0}, "t": [0.1, 20.0]}
     frames, streamed = stream_through(door, family_server, "drift", inputs, **options)
     [solved] = solve_through(door, family_server, "drift", [inputs], **options)
     assert_same(streamed, solved)
@@ -88,6 +95,7 @@ def test_a_frame_is_on_the_grid_that_was_sent(door, server: LocalServer):
 REFUSED = {
     "an unknown model": ("nope", {}, NotFound, "model"),
     "an unknown version": ("drift", {"version": "7"}, NotFound, "version"),
+    "steps of an integration": ("rotation", {"steps": 2}, InvalidRequest, "steps"),
     "steps of a map": ("members", {"steps": 2}, InvalidRequest, "steps"),
     "steps and times": ("drift", {"steps": 2, "t": [0.1]}, InvalidRequest, "steps"),
     "nothing left": ("drift", {"steps": 2, "resume_from": 2}, InvalidRequest, None),
@@ -101,7 +109,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_refused_is_refused_by_its_field(door, case, family_server: LocalServer):
     model, options, error, field = REFUSED[case]
-    inputs = {"u0": FIELD} if model == "members" else {"w": FIELD, "f": FORCING}
+    inputs = {"members": {"u0": FIELD}, "rotation": {"y": [1.0, 0.0]}}.get(model, DRIFTING)
     with pytest.raises(error) as raised:
         stream_through(door, family_server, model, inputs, **options)
     assert raised.value.field == (field or "options.resume_from")
