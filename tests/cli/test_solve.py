@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from certisolve import wire
+from certisolve import Client, wire
+from certisolve_server.cli.live import LivePicture
 
 U0 = np.linspace(0.1, 0.9, 16).astype(np.float32)
 
@@ -228,3 +229,29 @@ def test_a_stream_that_is_refused_is_one_line(refuse, family_server, tmp_path):
     np.savez(tmp_path / "in.npz", w=U0, f=U0)
     arguments = ("solve", "drift", tmp_path / "in.npz", "--url", family_server.http, "--stream")
     assert "options.resume_from" in refuse(*arguments, "--steps", "2", "--resume-from", "2")
+
+
+def test_the_picture_grows_while_frames_come(family_server, tmp_path):
+    path, sizes = tmp_path / "out.png", []
+    with Client(family_server.http) as client:
+        inputs, manifest = {"w": U0, "f": U0}, client.model("drift").manifest
+        picture = LivePicture(path, manifest, inputs, pause_s=0.0)
+        frames = []
+        for frame in client.stream("drift", inputs, steps=2):
+            frames.append(frame)
+            picture.show(frames)
+            sizes.append(path.read_bytes())
+    assert all(drawn.startswith(b"\x89PNG") for drawn in sizes)
+    assert sizes[0] != sizes[1]
+    assert [each.name for each in tmp_path.iterdir()] == ["out.png"]
+
+
+@pytest.mark.parametrize("model", ["drift", "members"])
+def test_a_stream_ends_with_the_picture_of_the_whole(call, family_server, tmp_path, model):
+    names = {"drift": ("w", "f"), "members": ("u0",)}[model]
+    np.savez(tmp_path / "in.npz", **dict.fromkeys(names, U0))
+    arguments = ("solve", model, tmp_path / "in.npz", "--url", family_server.http, "--stream")
+    result = call(*arguments, "--plot", tmp_path / "out.png")
+    assert result.exit_code == 0, result.output
+    assert "drew" in result.stdout
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")

@@ -52,7 +52,14 @@ class _Scene(NamedTuple):
     received: Sequence[_Panel]
 
 
-def draw(path: Path, solution: Solution, manifest: Manifest, inputs: Mapping[str, Array]) -> None:
+def draw(
+    path: Path,
+    solution: Solution,
+    manifest: Manifest,
+    inputs: Mapping[str, Array],
+    *,
+    caption: str | None = None,
+) -> None:
     """Draw inputs and fields side by side.
 
     Args:
@@ -60,6 +67,7 @@ def draw(path: Path, solution: Solution, manifest: Manifest, inputs: Mapping[str
         solution: what came back.
         manifest: of the model that computed it.
         inputs: what was sent.
+        caption: below the title; None for how far to trust the solution.
 
     Raises:
         ValueError: an unknown format, or a field of more than two dimensions.
@@ -69,8 +77,8 @@ def draw(path: Path, solution: Solution, manifest: Manifest, inputs: Mapping[str
     moving = [each for panel in received for each in _frames(panel, solution)]
     scene = _Scene(solution, manifest, sent, moving)
     figure = _draw_all(scene)
-    caption = Text.from_markup(error_bar(solution, manifest)).plain
-    figure.suptitle(f"{manifest.title}\nerror: {caption}", fontsize=8)
+    trust = f"error: {Text.from_markup(error_bar(solution, manifest)).plain}"
+    figure.suptitle(f"{manifest.title}\n{trust if caption is None else caption}", fontsize=8)
     figure.savefig(path, dpi=_DPI)
 
 

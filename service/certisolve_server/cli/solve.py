@@ -99,7 +99,10 @@ def solve(
         "version": version,
     }
     with connected(url, timeout) as client:
-        solution = (follow if stream else _solve)(client, model, sent, **asked)
+        if stream:
+            solution = follow(client, model, sent, plot, **asked)
+        else:
+            solution = _solve(client, model, sent, **asked)
         manifest = client.model(model, solution.model.version).manifest
     # Before anything is printed: a reader who closes the pipe early must not lose the files.
     kept, problem = _keep(solution, manifest, sent, out, plot)
