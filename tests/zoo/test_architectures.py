@@ -134,6 +134,7 @@ all_architectures = [
     Architecture("kan", lambda: Kan((2, 4, 1), 6), (("point",), ("point",)), POINTS),
     Architecture("friction-kan", OfScaledPipes, (("point",), ("point",)), POINTS),
     Architecture("vector-field", lambda: VectorField(3, (8, 8)), ((3,),)),
+    Architecture("vector-field-by-row", lambda: VectorField(3, (8, 8), by_row=True), ((3,),)),
     Architecture(
         "linear-feedback", lambda: _feedback(LinearFeedback(torch.eye(2))), ((2,), (2,), ())
     ),

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from certisolve_zoo.arguments import program_arguments, program_axes
+from certisolve_zoo.ode.field import VectorField
 from certisolve_zoo.pdes.vanderpol import slopes
 from certisolve_zoo.records import WEIGHTS, Record, load_model
 from certisolve_zoo.specs import vanderpol_node as node
@@ -33,6 +34,22 @@ def test_the_field_knows_no_time(network):
     states, damping = torch.from_numpy(grid(2.0)).float(), torch.full((41 * 41,), 5.0)
     now, later = (network(states, torch.full((41 * 41,), t), damping) for t in (0.0, 7.0))
     assert torch.equal(now, later)
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 8, 31, 64])
+def test_a_row_has_the_same_bits_alone_and_in_every_batch(network, batch_size):
+    [(y, mu)] = node.examples(64)
+    t = torch.zeros(64)
+    alone = torch.cat([network(y[i : i + 1], t[:1], mu[i : i + 1]) for i in range(64)])
+    for rows in torch.arange(64).split(batch_size):
+        assert torch.equal(network(y[rows], t[rows], mu[rows]), alone[rows])
+
+
+def test_products_by_row_are_those_of_matrices(network):
+    [(y, _)] = node.examples(64)
+    matrices = VectorField(2, (64, 64))
+    matrices.load_state_dict(network.field.state_dict())
+    torch.testing.assert_close(network.field(y), matrices(y), rtol=1e-5, atol=1e-5)
 
 
 def test_the_program_takes_the_state_the_time_and_the_damping():

@@ -20,6 +20,8 @@ class VectorField(nn.Module):
         smooth: tanh, which high-order integrators need; ReLU otherwise.
         sizes: of the components of x; initial weights are divided by them, so that no component
             saturates the first layer.
+        by_row: whether each row is multiplied by itself. Matrix products give a row other roundings
+            in another batch, and an integration then takes other steps.
     """
 
     def __init__(
@@ -29,10 +31,12 @@ class VectorField(nn.Module):
         *,
         smooth: bool = True,
         sizes: tuple[float, ...] | None = None,
+        by_row: bool = False,
     ) -> None:
         super().__init__()
         widths = (num_states, *hidden, num_states)
         self.smooth = smooth
+        self.by_row = by_row
         layers = [nn.Linear(*pair) for pair in itertools.pairwise(widths)]
         if sizes is not None:
             with torch.no_grad():
@@ -41,8 +45,15 @@ class VectorField(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
         """The time derivative at x."""
-        derivative = torch.as_tensor(self.layers[0](x))
-        for layer in self.layers[1:]:
+        first, *others = self.layers
+        derivative = self._affine(first, x)
+        for layer in others:
             activated = torch.tanh(derivative) if self.smooth else functional.relu(derivative)
-            derivative = layer(activated)
+            derivative = self._affine(layer, activated)
         return derivative
+
+    def _affine(self, layer: nn.Module, x: Tensor) -> Tensor:
+        if not self.by_row:
+            return torch.as_tensor(layer(x))
+        assert isinstance(layer, nn.Linear)
+        return (x[:, None] * layer.weight).sum(dim=-1) + layer.bias
