@@ -212,7 +212,7 @@ def test_the_server_stops_when_asked(small_models: Path) -> None:
         assert "Traceback" not in server.said()
 
 
-@pytest.mark.parametrize("example", ["burgers.py", "forecast.py"])
+@pytest.mark.parametrize("example", ["burgers.py", "forecast.py", "follow.py"])
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_the_examples_run(example: str, scheme: str, bundled: LocalServer, tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "examples" / example
