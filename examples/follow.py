@@ -47,7 +47,7 @@ def follow(client: Client, rng: np.random.Generator) -> None:
                 alone = client.solve(MODEL, {"x": x[None]}, t=AHEAD).fields["x"][0]
                 errors = [np.linalg.norm(each - spiral(t + AHEAD)) for each in (corrected, alone)]
                 print(
-                    f"after {number:3d} measurements off by {errors[0]:.2f}, without feedback {errors[1]:.2f}"
+                    f"after {number:3d} measurements off by {errors[0]:.2f}, alone {errors[1]:.2f}"
                 )
             t += rng.exponential(MEAN_INTERVAL) + 1e-4
             x = measured(t, rng)
