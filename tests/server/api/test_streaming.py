@@ -18,12 +18,18 @@ from certisolve import AsyncClient, InternalServerError, Overloaded, wire
 from certisolve.sequence import SAFETENSORS_SEQ, SILENCE, Unpacker
 from certisolve.v1 import problem_pb2, solve_pb2, solve_pb2_grpc, tensor_pb2
 from certisolve_server.api.app import create_app
-from certisolve_server.api.part_codec import EventRenderer, Renderer, SequenceRenderer
+from certisolve_server.api.part_codec import (
+    EventRenderer,
+    Renderer,
+    SequenceRenderer,
+    choose_renderer,
+)
 from certisolve_server.api.streaming import PartsResponse
 from certisolve_server.broker import MemoryBroker
 from certisolve_server.broker.base import Bounds
 from certisolve_server.doors import open_doors
 from certisolve_server.errors import InternalError
+from certisolve_server.parts import SolvedFrame
 from certisolve_server.settings import Settings
 from dataplanes import FIELD, Plane
 from rolling import Hand, frame_at, rolling_plane, rollout
@@ -237,6 +243,29 @@ async def test_json_may_ask_for_documents_and_safetensors_for_events(served, htt
         async with http.stream("POST", PATH, headers=headers, **body) as response:
             assert response.headers["content-type"].startswith(expected)
         await cancelled(served.plane, await Hand.take(served.plane))
+
+
+CHOICES = {
+    "nothing": (None, "application/json", EventRenderer),
+    "nothing of safetensors": (None, wire.SAFETENSORS, SequenceRenderer),
+    "anything": ("*/*", wire.SAFETENSORS, SequenceRenderer),
+    "JSON, which parts are not": ("application/json", "application/json", EventRenderer),
+    "a list": ("text/html, application/x-safetensors;q=0.9", "", SequenceRenderer),
+    "the first of two": ("Text/Event-Stream , application/x-safetensors", "", EventRenderer),
+    "nonsense": (";;,=", "", EventRenderer),
+}
+
+
+@pytest.mark.parametrize(("accept", "request_type", "expected"), CHOICES.values(), ids=CHOICES)
+async def test_accept_chooses_how_parts_are_written(accept, request_type, expected):
+    assert type(choose_renderer(accept, request_type)) is expected
+
+
+async def test_what_is_no_number_is_null_in_events():
+    frame = SolvedFrame(0, 1, 0.5, {"u": np.array([1.0, np.nan, np.inf], np.float32)})
+    name, data, *_ = EventRenderer().part(frame).decode().split("\n")
+    assert name == "event: frame"
+    assert json.loads(data.removeprefix("data: "))["fields"]["u"] == [1.0, None, None]
 
 
 async def test_a_failure_is_the_last_event(served, http):
