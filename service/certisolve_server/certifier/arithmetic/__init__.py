@@ -16,6 +16,7 @@ from .interval import Operand as Operand
 from .interval import as_interval as as_interval
 from .interval import concatenate as concatenate
 from .interval import stack as stack
+from .interval import where as where
 from .norms import Norm as Norm
 from .norms import operator_norm as operator_norm
 from .products import convolution as convolution
@@ -50,4 +51,5 @@ __all__ = [
     "stack",
     "total",
     "transposed_convolution",
+    "where",
 ]

@@ -120,7 +120,7 @@ class Interval:
 
     def contains(self, values: Tensor | float) -> Tensor:
         """Whether each value lies inside, ends included; false for NaN."""
-        points = torch.as_tensor(values)
+        points = torch.as_tensor(values, dtype=torch.float64)
         return (self.lower <= points) & (points <= self.upper)
 
     def within(self, other: "Interval") -> Tensor:
@@ -198,7 +198,7 @@ class Interval:
     def __pow__(self, exponent: int) -> "Interval":
         """x^n for an integer n; a negative one of an interval without 0."""
         if exponent < 0:
-            return 1.0 / self**-exponent
+            return (1.0 / self) ** -exponent
         if exponent % 2:
             return Interval(
                 _odd_power_down(self.lower, exponent), -_odd_power_down(-self.upper, exponent)
@@ -212,6 +212,13 @@ Operand = Interval | Tensor | float
 def as_interval(operand: Operand) -> Interval:
     """An interval as it is; numbers and tensors exactly."""
     return operand if isinstance(operand, Interval) else Interval.exact(operand)
+
+
+def where(condition: Tensor, x: Interval, y: Interval) -> Interval:
+    """Of two intervals, x where the condition holds and y elsewhere, broadcast."""
+    return Interval(
+        torch.where(condition, x.lower, y.lower), torch.where(condition, x.upper, y.upper)
+    )
 
 
 def concatenate(parts: Sequence[Interval], dim: int) -> Interval:

@@ -1,4 +1,4 @@
-"""Sums, matrix products, contractions and convolutions of exact tensors and intervals."""
+"""Matrix products, contractions and convolutions of exact tensors and intervals."""
 
 import math
 from collections.abc import Sequence
@@ -9,9 +9,6 @@ from torch.nn import functional
 
 from .bilinear import bilinear
 from .interval import Interval, Operand, as_interval
-from .sums import cumulative as cumulative
-from .sums import mean as mean
-from .sums import total as total
 
 
 def matmul(a: Operand, x: Operand) -> Interval:

@@ -18,6 +18,7 @@ Numbers = Float64[Tensor, "..."]
 #: Of the last place of a result: what a function of the math library is allowed to be off.
 LIBRARY_ULPS = 4
 
+_LARGEST = torch.finfo(torch.float64).max
 _INFINITY = torch.tensor(math.inf, dtype=torch.float64)
 
 
@@ -62,14 +63,17 @@ def library_up(x: Numbers) -> Numbers:
     this package uses are documented with errors of at most 1 to 2 ulp, and the tests hold them to
     less than `LIBRARY_ULPS`. An ulp is at most 2^-52 |x|, or 2^-1074 for subnormal numbers; twice
     as many are added, so that neither the rounding of the sum matters nor whether ulps are counted
-    at the exact value, in the next binade.
+    at the exact value, in the next binade. -inf says that the exact value is not far above the
+    least float.
     """
-    return up(x + _library_error(x))
+    known = x.clamp(min=-_LARGEST)
+    return up(known + _library_error(known))
 
 
 def library_down(x: Numbers) -> Numbers:
     """At most the exact value whose computed value is x; see `library_up`."""
-    return down(x - _library_error(x))
+    known = x.clamp(max=_LARGEST)
+    return down(known - _library_error(known))
 
 
 def sqrt_up(x: Numbers) -> Numbers:

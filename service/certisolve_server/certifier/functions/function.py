@@ -1,0 +1,44 @@
+"""What the certifier knows of a nonlinearity: enclosures of its values and of its slopes."""
+
+from abc import ABC, abstractmethod
+
+from certisolve_server.certifier.arithmetic import Interval
+
+
+class Function(ABC):
+    """A continuous function of one real number, applied element by element.
+
+    Its parameters, if any, are those of the operator in torch, taken as the real numbers they are.
+    """
+
+    @abstractmethod
+    def value(self, x: Interval) -> Interval:
+        """Holds f(t) for every real t in x.
+
+        Raises:
+            OutsideDomain: f is not defined on all of x.
+        """
+
+    @abstractmethod
+    def derivative(self, x: Interval) -> Interval:
+        """Holds the Clarke derivative of f at every t in x.
+
+        That is the derivative where there is one, and between those of both sides at a kink, so
+        the result holds (f(t) - f(s)) / (t - s) for all different s and t in x as well (Lebourg's
+        mean value theorem: Clarke, Optimization and Nonsmooth Analysis, theorem 2.3.7).
+
+        Raises:
+            OutsideDomain: f is not defined on all of x.
+        """
+
+
+class BinaryFunction(ABC):
+    """A continuous function of two real numbers, applied element by element, with broadcasting."""
+
+    @abstractmethod
+    def value(self, x: Interval, y: Interval) -> Interval:
+        """Holds f(s, t) for every s in x and t in y."""
+
+    @abstractmethod
+    def derivatives(self, x: Interval, y: Interval) -> tuple[Interval, Interval]:
+        """Hold both elements of every member of the Clarke gradient of f on x and y."""

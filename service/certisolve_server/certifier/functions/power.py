@@ -1,0 +1,31 @@
+"""x^n for an integer n."""
+
+from dataclasses import dataclass
+
+from certisolve_server.certifier.arithmetic import Interval, as_interval
+
+from .function import Function
+
+
+@dataclass(frozen=True)
+class Power(Function):
+    """An integer power; a negative one is defined away from 0.
+
+    Args:
+        exponent: n.
+    """
+
+    exponent: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.exponent, int):
+            raise TypeError(f"powers are integer here, not {self.exponent}")
+
+    def value(self, x: Interval) -> Interval:
+        return x**self.exponent
+
+    def derivative(self, x: Interval) -> Interval:
+        """N x^(n - 1)."""
+        if self.exponent == 0:
+            return x * 0.0
+        return as_interval(self.exponent) * x ** (self.exponent - 1)

@@ -1,0 +1,20 @@
+"""1 / sqrt(x)."""
+
+from dataclasses import dataclass
+
+from certisolve_server.certifier.arithmetic import Interval
+
+from . import library
+from .function import Function
+
+
+@dataclass(frozen=True)
+class Rsqrt(Function):
+    """The reciprocal square root of positive numbers."""
+
+    def value(self, x: Interval) -> Interval:
+        return 1.0 / library.sqrt(x)
+
+    def derivative(self, x: Interval) -> Interval:
+        """-(1 / sqrt x)^3 / 2; x occurs once, so intervals lose nothing here."""
+        return self.value(x) ** 3 * -0.5

@@ -1,0 +1,40 @@
+"""log(1 + e^(b x)) / b."""
+
+import math
+from dataclasses import dataclass
+
+from certisolve_server.certifier.arithmetic import Interval
+
+from . import library
+from .function import Function
+from .pieces import monotone
+
+
+@dataclass(frozen=True)
+class Softplus(Function):
+    """The smooth rectifier, as it is defined, of all numbers.
+
+    torch returns x itself where b x is above a threshold, 20 unless told otherwise: a step down of
+    log(1 + e^-20) / b = 2.1e-9 / b, which is an error of the computation and no part of this.
+
+    Args:
+        beta: b, positive.
+    """
+
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.beta < math.inf:
+            raise ValueError(f"beta is positive, not {self.beta}")
+
+    def value(self, x: Interval) -> Interval:
+        return monotone(self._at, x, (0.0, math.inf))
+
+    def derivative(self, x: Interval) -> Interval:
+        """s(b x), s the logistic function."""
+        return library.sigmoid(x * self.beta)
+
+    def _at(self, x: Interval) -> Interval:
+        """(max(b x, 0) + log(1 + e^-|b x|)) / b, which does not overflow."""
+        scaled = x * self.beta
+        return (scaled.maximum(0.0) + library.log1p(library.exp(-abs(scaled)))) / self.beta
