@@ -1,0 +1,33 @@
+"""Why nothing was certified. A bound that cannot be proven is an error, never a default."""
+
+
+class CertifierError(Exception):
+    """What every error of the certifier is."""
+
+
+class UnsupportedOperator(CertifierError):
+    """An operator of the graph has no rule; the message names the operator and the node."""
+
+    def __init__(self, operator: str, node: str, reason: str = "has no rule") -> None:
+        super().__init__(f"{operator} at node {node!r} {reason}")
+        self.operator = operator
+        self.node = node
+
+
+class PossiblyDiscontinuous(CertifierError):
+    """A gate that is not part of a pattern proven continuous, so there may be no bound at all."""
+
+    def __init__(self, operator: str, node: str) -> None:
+        super().__init__(
+            f"{operator} at node {node!r} may make the output jump: no Lipschitz bound can be given"
+        )
+        self.operator = operator
+        self.node = node
+
+
+class NotCertified(CertifierError):
+    """The arithmetic gave no finite bound: NaN, overflow, or a set that leaves a domain."""
+
+
+class InvalidRequest(CertifierError):
+    """The caller asked for inputs, sizes, sets or norms that the program does not have."""

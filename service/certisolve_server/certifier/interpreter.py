@@ -1,0 +1,120 @@
+"""One walk over a graph: each node's rule applied to what is known of its operands."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from .arithmetic import Interval, NotABound, OutsideDomain
+from .errors import NotCertified, PossiblyDiscontinuous, UnsupportedOperator
+from .graph.node import Argument, Constant, Graph, Node, Ref
+from .rules import RULES, Abstraction, Declined, constant, may_jump
+
+#: Called with each node's name and abstraction; what it returns is gone on with.
+Observe: TypeAlias = Callable[[str, Abstraction], Abstraction]
+
+
+def unobserved(_name: str, abstraction: Abstraction) -> Abstraction:
+    """Goes on with what the rule gave."""
+    return abstraction
+
+
+def interpret(
+    graph: Graph, inputs: Mapping[str, Abstraction], observe: Observe = unobserved
+) -> Abstraction:
+    """What is known of the output, from what is known of the inputs.
+
+    Args:
+        graph: checked by `refuse_unsupported`.
+        inputs: for each varying input; all of as many boxes, or of one.
+        observe: may replace an abstraction by a tighter one.
+
+    Raises:
+        UnsupportedOperator: a rule does not hold for the arguments of a node.
+        NotCertified: the arithmetic gave no bound at a node.
+    """
+    known: dict[str, Any] = {name: constant(each.value) for name, each in graph.constants.items()}
+    known.update(inputs)
+    last_use = _last_uses(graph)
+    for position, node in enumerate(graph.nodes):
+        result = apply(node, known)
+        known[node.name] = observe(node.name, result) if _is_tensor(result) else result
+        for name in last_use.get(position, ()):
+            del known[name]
+    output = known[graph.output]
+    if not isinstance(output, Abstraction):
+        raise UnsupportedOperator("the output", graph.output, "is not one tensor")
+    return output
+
+
+def evaluate(node: Node, constants: Mapping[str, Constant]) -> Interval | None:
+    """The value of a node of constants, or None where it has no rule or several results."""
+    if node.kind != "real" or node.operator not in RULES:
+        return None
+    known = {ref.name: constant(constants[ref.name].value) for ref in node.refs}
+    result = apply(node, known)
+    if not isinstance(result, Abstraction):
+        return None
+    return result.value.rearranged(lambda bound: bound[0])
+
+
+def evaluate_exactly(node: Node, constants: Mapping[str, Constant]) -> Interval | None:
+    """As `evaluate`, but None for what has been computed instead of just moved."""
+    value = evaluate(node, constants)
+    return value if value is not None and value.is_exact else None
+
+
+def apply(node: Node, known: Mapping[str, Any]) -> Any:
+    """The rule of a node, called with what is known of its operands."""
+    rule = RULES.get(node.operator)
+    if rule is None:
+        raise refusal(node)
+    arguments = {name: _filled_in(value, known) for name, value in node.arguments.items()}
+    try:
+        return rule(**arguments)
+    except Declined as declined:
+        raise UnsupportedOperator(node.operator, node.name, str(declined)) from declined
+    except (NotABound, OutsideDomain) as error:
+        message = f"{node.operator} at node {node.name!r} has no bound: {error}"
+        raise NotCertified(message) from error
+
+
+def refuse_unsupported(graph: Graph) -> None:
+    """Returns if there is a rule for every node.
+
+    Raises:
+        PossiblyDiscontinuous: a gate decides by a value that varies.
+        UnsupportedOperator: any other operator without a rule, by its name and its node's.
+    """
+    for node in graph.nodes:
+        if node.kind != "real" or node.operator not in RULES:
+            raise refusal(node)
+
+
+def refusal(node: Node) -> PossiblyDiscontinuous | UnsupportedOperator:
+    """Why a node is not gone through."""
+    if node.kind in ("integer", "boolean") or may_jump(node.operator):
+        return PossiblyDiscontinuous(node.operator, node.name)
+    return UnsupportedOperator(node.operator, node.name)
+
+
+def _is_tensor(result: object) -> bool:
+    return isinstance(result, Abstraction)
+
+
+def _filled_in(argument: Argument, known: Mapping[str, Any]) -> Any:
+    if isinstance(argument, Ref):
+        return known[argument.name]
+    if isinstance(argument, tuple):
+        return tuple(_filled_in(item, known) for item in argument)
+    return argument
+
+
+def _last_uses(graph: Graph) -> Mapping[int, list[str]]:
+    """The names that are not needed after a node, by its position."""
+    last: dict[str, int] = {}
+    for position, node in enumerate(graph.nodes):
+        last.update((ref.name, position) for ref in node.refs)
+    last.pop(graph.output, None)
+    uses: dict[int, list[str]] = {}
+    for name, position in last.items():
+        uses.setdefault(position, []).append(name)
+    return uses

@@ -1,0 +1,37 @@
+"""From a program to the graph that is certified: lowered, folded, its patterns recognised."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from .graph.fold import fold
+from .graph.lower import lower
+from .graph.node import Graph
+from .graph.splines import recognise_splines
+from .interpreter import evaluate, evaluate_exactly, refuse_unsupported
+
+
+def prepare(
+    program: ExportedProgram,
+    shapes: Mapping[str, tuple[int, ...]],
+    frozen: Mapping[str, Tensor] | None = None,
+    output: int = 0,
+) -> Graph:
+    """The graph of one request, each of its nodes with a rule.
+
+    Args:
+        program: checked by whoever loaded it.
+        shapes: of each varying input, with a leading axis of one request.
+        frozen: every other input, as it is.
+        output: which output, counted from 0.
+
+    Raises:
+        InvalidRequest: inputs or sizes that the program does not have.
+        PossiblyDiscontinuous: a gate, outside of any pattern that is proven continuous.
+        UnsupportedOperator: an operator without a rule.
+    """
+    lowered = fold(lower(program, shapes, frozen or {}, output), evaluate_exactly)
+    graph = fold(recognise_splines(lowered), evaluate)
+    refuse_unsupported(graph)
+    return graph

@@ -1,0 +1,138 @@
+"""Convolutions with constant kernels, and the averages that are convolutions with ones."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+from certisolve_server.certifier.arithmetic import Interval, convolution, transposed_convolution
+
+from .abstraction import Abstraction, mapped_linearly
+from .arithmetic import add
+from .rule import Declined, Rules
+
+
+def convolve(
+    input: Abstraction,
+    weight: Abstraction,
+    bias: Abstraction | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Abstraction:
+    """The correlation with a kernel (aten.conv1d, conv2d, conv3d): linear in x."""
+    kernel, axes = _kernel(input, weight), len(weight.shape) - 2
+
+    def apply(image: Interval) -> Interval:
+        return convolution(
+            kernel,
+            image,
+            stride=_per_axis(stride, axes),
+            padding=_per_axis(padding, axes),
+            dilation=_per_axis(dilation, axes),
+            groups=groups,
+        )
+
+    return _biased(mapped_linearly(input, _of_images(apply)), bias, axes)
+
+
+def convolve_transposed(
+    input: Abstraction,
+    weight: Abstraction,
+    bias: Abstraction | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    output_padding: Sequence[int],
+    groups: int,
+    dilation: Sequence[int],
+) -> Abstraction:
+    """The transpose of a correlation (aten.conv_transpose1d, 2d, 3d): linear in x."""
+    kernel, axes = _kernel(input, weight), len(weight.shape) - 2
+
+    def apply(image: Interval) -> Interval:
+        return transposed_convolution(
+            kernel,
+            image,
+            stride=_per_axis(stride, axes),
+            padding=_per_axis(padding, axes),
+            output_padding=_per_axis(output_padding, axes),
+            dilation=_per_axis(dilation, axes),
+            groups=groups,
+        )
+
+    return _biased(mapped_linearly(input, _of_images(apply)), bias, axes)
+
+
+def average(
+    self: Abstraction,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Abstraction:
+    """The mean over windows of a plane (aten.avg_pool2d), zeros around it counted in."""
+    sizes, around = _per_axis(kernel_size, 2), _per_axis(padding, 2)
+    uneven = any(around) and not count_include_pad
+    if ceil_mode or uneven or divisor_override is not None:
+        raise Declined("averages over windows of unequal sizes")
+    ones = torch.ones(1, 1, *sizes, dtype=torch.float64)
+    steps = _per_axis(stride, 2) if stride else sizes
+
+    def apply(part: Interval) -> Interval:
+        leading = part.shape[:-2]
+        plane = part.rearranged(lambda bound: bound.reshape(-1, 1, *bound.shape[-2:]))
+        summed = convolution(ones, plane, stride=steps, padding=around, dilation=[1, 1])
+        mean = summed / float(math.prod(sizes))
+        return mean.rearranged(lambda bound: bound.reshape(*leading, *bound.shape[-2:]))
+
+    return mapped_linearly(self, apply)
+
+
+#: By overload.
+RULES: Rules = {
+    "aten.avg_pool2d.default": average,
+    "aten.conv1d.default": convolve,
+    "aten.conv2d.default": convolve,
+    "aten.conv3d.default": convolve,
+    "aten.conv_transpose1d.default": convolve_transposed,
+    "aten.conv_transpose2d.input": convolve_transposed,
+    "aten.conv_transpose3d.input": convolve_transposed,
+}
+
+
+def _kernel(x: Abstraction, weight: Abstraction) -> Interval:
+    """The kernel of a batch of images, the same on all boxes."""
+    if weight.jacobian or weight.value.shape[0] != 1:
+        raise Declined("has a kernel that varies")
+    if len(x.shape) != len(weight.shape):
+        raise Declined("convolves an image without an axis of a batch")
+    return weight.value.rearranged(lambda bound: bound[0])
+
+
+def _of_images(apply: Callable[[Interval], Interval]) -> Callable[[Interval], Interval]:
+    """With boxes and images of a batch as one axis while a kernel is applied."""
+
+    def over_all(part: Interval) -> Interval:
+        sizes = part.shape[:2]
+        image = apply(part.rearranged(lambda bound: bound.flatten(0, 1)))
+        return image.rearranged(lambda bound: bound.reshape(*sizes, *bound.shape[1:]))
+
+    return over_all
+
+
+def _per_axis(numbers: Sequence[int], axes: int) -> list[int]:
+    """ATen reads one number as that of each axis."""
+    return list(numbers) * axes if len(numbers) == 1 else list(numbers)
+
+
+def _biased(image: Abstraction, bias: Abstraction | None, axes: int) -> Abstraction:
+    if bias is None:
+        return image
+    ones = (1,) * axes
+    value = bias.value.rearranged(lambda bound: bound.reshape(*bound.shape, *ones))
+    if bias.jacobian:
+        raise Declined("has a bias that varies")
+    return add(image, Abstraction(value), 1.0)

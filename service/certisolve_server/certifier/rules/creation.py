@@ -1,0 +1,49 @@
+"""Tensors that are made of nothing but a shape and a number."""
+
+from collections.abc import Sequence
+
+import torch
+
+from certisolve_server.certifier.arithmetic import Interval
+
+from .abstraction import Abstraction, constant
+from .rule import Rules
+
+
+def zeros_like(self: Abstraction, **_placing: object) -> Abstraction:
+    """Zeros of the shape of another tensor, whose values have no influence."""
+    return _filled(self.shape, 0.0)
+
+
+def ones_like(self: Abstraction, **_placing: object) -> Abstraction:
+    """Ones of the shape of another tensor."""
+    return _filled(self.shape, 1.0)
+
+
+def full(size: Sequence[int], fill_value: float, **_placing: object) -> Abstraction:
+    """One number everywhere."""
+    return _filled(tuple(size), fill_value)
+
+
+def zeros(size: Sequence[int], **_placing: object) -> Abstraction:
+    """Zeros."""
+    return _filled(tuple(size), 0.0)
+
+
+def ones(size: Sequence[int], **_placing: object) -> Abstraction:
+    """Ones."""
+    return _filled(tuple(size), 1.0)
+
+
+#: By overload.
+RULES: Rules = {
+    "aten.full.default": full,
+    "aten.ones.default": ones,
+    "aten.ones_like.default": ones_like,
+    "aten.zeros.default": zeros,
+    "aten.zeros_like.default": zeros_like,
+}
+
+
+def _filled(shape: tuple[int, ...], number: float) -> Abstraction:
+    return constant(Interval.exact(torch.full(shape, number, dtype=torch.float64)))

@@ -1,0 +1,60 @@
+"""Sums and means over axes."""
+
+import math
+from collections.abc import Sequence
+
+from certisolve_server.certifier.arithmetic import Interval, total
+
+from .abstraction import Abstraction, mapped_linearly
+from .rule import Rules
+
+
+def sum_over(
+    self: Abstraction, dim: Sequence[int] | None, keepdim: bool, dtype: str | None
+) -> Abstraction:
+    """The sum over axes, all of them where none is named; a wider type changes no real number."""
+    del dtype
+    axes = _from_the_end(dim, len(self.shape))
+    if not axes:
+        return self
+    return mapped_linearly(self, lambda part: total(part, axes, keepdim))
+
+
+def sum_of_all(self: Abstraction, dtype: str | None) -> Abstraction:
+    """The sum of all entries."""
+    return sum_over(self, None, False, dtype)
+
+
+def mean_over(
+    self: Abstraction, dim: Sequence[int] | None, keepdim: bool, dtype: str | None
+) -> Abstraction:
+    """The mean over axes: the sum by their number."""
+    axes = _from_the_end(dim, len(self.shape))
+    count = math.prod(self.shape[axis] for axis in axes)
+    summed = sum_over(self, dim, keepdim, dtype)
+
+    def divided(part: Interval) -> Interval:
+        return part / float(count)
+
+    return mapped_linearly(summed, divided)
+
+
+def mean_of_all(self: Abstraction, dtype: str | None) -> Abstraction:
+    """The mean of all entries."""
+    return mean_over(self, None, False, dtype)
+
+
+#: By overload.
+RULES: Rules = {
+    "aten.mean.default": mean_of_all,
+    "aten.mean.dim": mean_over,
+    "aten.sum.default": sum_of_all,
+    "aten.sum.dim_IntList": sum_over,
+}
+
+
+def _from_the_end(dim: Sequence[int] | None, rank: int) -> tuple[int, ...]:
+    """Axes counted from the last, whatever stands before the first."""
+    # ATen reads an empty list as all axes.
+    named = dim if dim else range(rank)
+    return tuple(axis % rank - rank for axis in named)

@@ -1,0 +1,48 @@
+"""Which operators of the bundled programs have rules: all, and a new one does not slip in."""
+
+import pytest
+import torch
+
+from certisolve_server.certifier.graph.integers import INTEGER_OPERATORS
+from certisolve_server.certifier.rules import RULES
+from small_networks import ARTIFACTS
+
+#: What the lowering does itself: arithmetic on sizes, and checks that compute nothing.
+LOWERED_AWAY = {"aten.sym_size.int", "aten._assert_tensor_metadata.default"}
+
+#: Exact, so that it only changes on purpose.
+WITHOUT_RULE: set[str] = set()
+
+
+@pytest.fixture(scope="module")
+def overloads():
+    found = set()
+    for path in sorted(ARTIFACTS.glob("*/*/program.pt2")):
+        for node in torch.export.load(path).graph.nodes:
+            if isinstance(node.target, torch._ops.OpOverload):
+                found.add(str(node.target))
+    return found
+
+
+def test_every_overload_of_a_bundled_program_has_a_rule_or_is_listed(overloads):
+    assert overloads - RULES.keys() - INTEGER_OPERATORS - LOWERED_AWAY == WITHOUT_RULE
+
+
+def test_rules_take_the_arguments_of_the_schemas_they_stand_for():
+    for operator, rule in RULES.items():
+        kind, name, *overload = operator.split(".")
+        if kind != "aten":
+            continue
+        schema = getattr(getattr(torch.ops.aten, name), overload[0])._schema
+        arguments = {each.name: None for each in schema.arguments}
+        assert _accepts(rule, arguments), operator
+
+
+def _accepts(rule, arguments):
+    import inspect
+
+    try:
+        inspect.signature(rule).bind(**arguments)
+    except TypeError:
+        return False
+    return True
