@@ -1,7 +1,6 @@
 """The slots of one lane on the device: who is in them changes between steps."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +11,8 @@ from certisolve_server.jobs import SolveJob
 
 from .course import AbstractCourse, FailedCourse
 from .layout import Group, arrange, put, take
-from .stepper import AbstractStepper, Look, Rows, Stepped
+from .stepper import AbstractStepper, Rows
+from .stride import Stride
 from .values import Ended, Run
 
 #: What is found out about an answer once it is whole.
@@ -159,35 +159,21 @@ class SlotBank:
     ) -> int:
         """Step until there is something to report; how often."""
         rows = take(self._rows, [*slots, *[slots[-1]] * (size - len(slots))])
-        looks: deque[Look] = deque()
         lag = self._device.pipeline_depth - 1 if self._stepper.can_lag else 0
+        stride = Stride(self._stepper, rows, courses, lag)
         most = min(course.num_steps_ahead for course in courses)
-        stepped: Stepped | None = None
-        num_steps, reported = 0, False
-        while num_steps < most and not reported:
-            before = stepped
-            try:
-                stepped = self._stepper.step(rows, [course.move for course in courses])
-            except Exception:
-                if before is None:
-                    raise
-                stepped = before
-                break  # the next run meets it again
-            rows = stepped.rows
-            looks.append(self._stepper.look(stepped, courses, before))
-            num_steps += 1
-            if len(looks) > lag:
-                reported = looks.popleft()()
+        stride.step()
+        while not stride.reported and stride.num_steps < most:
             if interrupted() or time.perf_counter() >= ends_at:
                 break
-        for look in looks:
-            look()
-        assert stepped is not None
-        self._stepper.rest(stepped, courses)
-        self._rows = (
-            rows if len(slots) == len(self._courses) else put(self._rows, Group(rows, slots))
-        )
-        return num_steps
+            try:
+                stride.step()
+            except Exception:
+                break  # the next run meets it again, as its first
+        rows = stride.rest()
+        everybody = len(slots) == len(self._courses)
+        self._rows = rows if everybody else put(self._rows, Group(rows, slots))
+        return stride.num_steps
 
 
 def begin(stepper: AbstractStepper[Any], device: AbstractDevice, jobs: Sequence[SolveJob]) -> Rows:
