@@ -186,6 +186,22 @@ def test_a_tolerance_that_cannot_be_promised_is_one_line(refuse, family_server, 
     assert "use 1e-12 to 1" in refuse(*arguments, "--tolerance", "2")
 
 
+def test_tolerances_of_an_integration_travel_and_its_steps_are_told(call, family_server):
+    arguments = ("solve", "rotation", "-i", "y=1,0", "--t", "0.123", "--url", family_server.http)
+    loose = call(*arguments, "--rtol", "0.01", "--atol", "1e-3")
+    assert loose.exit_code == 0, loose.output
+    assert "never measured" in loose.stdout
+    strict = call(*arguments).stdout
+    for text in ("1 % rel. L2 expected", "0.123", "t=1, state=2", "evaluations", "rejected steps"):
+        assert text in strict
+
+
+@pytest.mark.parametrize(("option", "value"), [("--rtol", "1e-9"), ("--atol", "0")])
+def test_tolerances_that_no_integration_keeps_are_one_line(refuse, family_server, option, value):
+    arguments = ("solve", "rotation", "-i", "y=1,0", "--url", family_server.http)
+    assert f"options.{option[2:]}" in refuse(*arguments, option, value)
+
+
 def test_frames_are_counted_in_steps(call, family_server, tmp_path):
     np.savez(tmp_path / "in.npz", w=U0, f=U0)
     arguments = ("solve", "drift", tmp_path / "in.npz", "--url", family_server.http)
