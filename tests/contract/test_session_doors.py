@@ -1,7 +1,5 @@
 """Sessions are the same through every door, and what they compute is what plain loops compute."""
 
-import base64
-
 import httpx
 import numpy as np
 import pytest
@@ -229,11 +227,10 @@ def test_people_write_json(family_server: LocalServer):
         assert opened.status_code == 201
         path = opened.headers["Location"]
         assert path == f"/v1/sessions/{opened.json()['id']}"
-        mask = base64.b64encode(bytes([1] * 8 + [0] * 8)).decode()
         observation = {
             "t": [1.1],
             "values": {"w": [[0.75] * SIZE]},
-            "masks": {"w": {"dtype": "BOOL", "shape": [1, SIZE], "data": mask}},
+            "masks": {"w": [[True] * 8 + [False] * 8]},
         }
         observed = client.post(f"{path}/observe", json=observation)
         assert (observed.status_code, observed.json()["sequence"]) == (200, 1)
@@ -251,3 +248,17 @@ def test_people_write_json(family_server: LocalServer):
         assert client.delete(path).status_code == 200
         gone = client.get(path)
         assert (gone.status_code, gone.json()["code"]) == (404, "unknown_session")
+
+
+def test_curl_calls_everything_a_form(family_server: LocalServer):
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    with httpx.Client(base_url=family_server.url("http"), headers=form) as client:
+        body = b'{"model": "pendulum", "inputs": {"x": [0.5, 0]}, "options": {"gain": 0.25}}'
+        path = client.post("/v1/sessions", content=body).headers["Location"]
+        observed = client.post(
+            f"{path}/observe", content=b'{"t": [0.1], "values": {"x": [[1, 0]]}}'
+        )
+        assert observed.json()["gain"] == 0.25
+        forecast = client.post(f"{path}/predict", content=b'{"t": [0.15, 0.2]}').json()
+        assert (forecast["axes"]["x"], forecast["batch_size"]) == (["t", "state"], 0)
+        client.delete(path)
