@@ -236,6 +236,15 @@ def test_a_draft_that_is_no_manifest_is_refused_with_the_key(attempt, changes, s
         attempt(lambda u: u, **changes)
 
 
+def test_a_family_that_only_the_zoo_exports_is_refused_by_its_name(attempt):
+    integration = {"method": "tsit5", "rtol": 1e-5, "atol": 1e-6, "smallest_rtol": 1e-6}
+    integration |= {"max_steps": 100, "horizon": 1.0}
+    vector_field = {"family": "ode", "t": [1.0], "integration": integration}
+    with pytest.raises(DraftError, match="ode is not exported here") as raised:
+        attempt(lambda u: u, **vector_field, inputs=[field("u")], outputs=[field("u")])
+    assert "rollout" in str(raised.value)
+
+
 def test_every_error_is_public_and_in_the_tree():
     classes = [each for each in vars(errors).values() if isinstance(each, type)]
     for each in classes:
