@@ -7,7 +7,7 @@ with a blocking of its own, with or without fused multiply-add. For every such o
     |fl(B(A, X)) - B(A, X)| <= gamma_n B(|A|, |X|) + rho,    gamma_n = n u / (1 - n u), u = 2^-53
 
 (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1 and (3.13), where the
-order is free; 4 n 2^-1022 = rho pays for underflow, see `_underflow`). It does not hold of Strassen
+order is free; rho pays for underflow, see `_underflow`). It does not hold of Strassen
 or Winograd multiplication, which no BLAS uses for float64 unasked; convolutions are not left to
 torch, which might, but are laid out as matrix products.
 
@@ -95,14 +95,20 @@ def enlarged(computed: Numbers, terms: int) -> Numbers:
 
 
 def _underflow(terms: int, a: Numbers, x: Numbers) -> float:
-    """rho: 0 if no product of nonzero elements can underflow, else 4 n 2^-1022.
+    """rho: 0 if no product of nonzero elements can underflow, else 4 n 2^-1022 max(1, |a|, |x|).
 
-    A product or a fused sum whose result is subnormal is off by at most 2^-1075; 2^-1022 is allowed
-    for each of the at most 2 n operations, and a factor 2 for how later ones enlarge it.
+    Even a BLAS may be used that takes subnormal numbers for 0. Then each of n products is off by
+    at most 2^-1022 max(|a|, |x|) as its factors are changed, and each of at most 2 n results by
+    2^-1022; the rest is for how later roundings enlarge that.
     """
     if _smallest(a) * _smallest(x) > _NO_UNDERFLOW:
         return 0.0
-    return 4.0 * terms * _SMALLEST_NORMAL
+    return 4.0 * terms * _SMALLEST_NORMAL * max(1.0, _largest(a), _largest(x))
+
+
+def _largest(x: Numbers) -> float:
+    """The largest size of an element that is finite."""
+    return float(x.abs().nan_to_num(0.0, 0.0, 0.0).amax()) if x.numel() else 0.0
 
 
 def _smallest(x: Numbers) -> float:

@@ -197,6 +197,8 @@ class Interval:
 
     def __pow__(self, exponent: int) -> "Interval":
         """x^n for an integer n; a negative one of an interval without 0."""
+        if not isinstance(exponent, int):
+            raise TypeError(f"exponents are integers, not {exponent}")
         if exponent < 0:
             return (1.0 / self) ** -exponent
         if exponent % 2:
@@ -311,8 +313,11 @@ def _in_float64(values: Tensor | float) -> Numbers:
     """Numbers as float64, or NotABound where that would round."""
     if isinstance(values, int) and abs(values) > _EXACT_INTEGERS:
         raise NotABound(f"float64 does not hold {values}")
-    if not isinstance(values, Tensor):
+    if isinstance(values, int | float):
         return torch.tensor(values, dtype=torch.float64)
+    if not isinstance(values, Tensor):
+        # Of a list or a fraction torch would round what it cannot hold, without a word.
+        raise TypeError(f"exact operands are tensors, floats and integers, not {type(values)}")
     if values.is_complex():
         raise NotABound("bounds are of real numbers; bound both parts of complex ones")
     is_small = values.is_floating_point() or values.numel() == 0

@@ -1,6 +1,6 @@
 """Upper bounds of operator norms |M|_{p->q} = max |M x|_q / |x|_p of exact and interval M."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -30,6 +30,8 @@ def operator_norm(matrix: Operand, p: Norm, q: Norm) -> Numbers:
     Returns:
         One bound per matrix of the batch.
     """
+    if not {p, q} <= set(get_args(Norm)):
+        raise ValueError(f"norms are {get_args(Norm)}, not {p} and {q}")
     bounded = as_interval(matrix)
     sizes = bounded.magnitude
     if 0 in sizes.shape[-2:]:

@@ -66,6 +66,7 @@ def convolution(
         groups: of channels that do not mix.
     """
     kernel, image = as_interval(weight), as_interval(x)
+    _require_axes(kernel, image, stride, padding, dilation)
     terms = math.prod(kernel.shape[1:])
 
     def product(w: Tensor, v: Tensor) -> Tensor:
@@ -100,6 +101,7 @@ def transposed_convolution(
         groups: of channels that do not mix.
     """
     kernel, image = as_interval(weight), as_interval(x)
+    _require_axes(kernel, image, stride, padding, dilation, output_padding)
     reach = [step * (size - 1) for step, size in zip(dilation, kernel.shape[2:], strict=True)]
     sides = [
         side
@@ -113,6 +115,13 @@ def transposed_convolution(
         return _correlation(_reversed_kernel(w, groups), spread, ones, dilation, groups)
 
     return bilinear(product, math.prod(kernel.shape[2:]) * kernel.shape[0] // groups, kernel, image)
+
+
+def _require_axes(kernel: Interval, image: Interval, *settings: Sequence[int]) -> None:
+    """Each setting for each axis of space; torch would pad only the last axes by a short one."""
+    axes = kernel.ndim - 2
+    if image.ndim != kernel.ndim or any(len(setting) != axes for setting in settings):
+        raise ValueError(f"a batch of images of {axes} axes, with settings for each of them")
 
 
 def _correlation(

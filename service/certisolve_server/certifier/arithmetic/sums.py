@@ -51,4 +51,8 @@ def _of_sums(summed: Callable[[Tensor], Tensor], terms: int, x: Interval) -> Int
 
 
 def _axes(dim: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (dim,) if isinstance(dim, int) else dim
+    axes = (dim,) if isinstance(dim, int) else tuple(dim)
+    if not axes:
+        # torch takes no axes for all of them, and then there are more terms than counted here.
+        raise ValueError("name the axes to sum over")
+    return axes

@@ -226,3 +226,27 @@ def test_flushed_subnormals_are_noticed_before_anything_is_bounded():
     finally:
         torch.set_flush_denormal(False)
     require_ieee_threads()
+
+
+def test_what_would_be_rounded_in_silence_is_refused():
+    for values in ([0.1, 2**53 + 1], Fraction(1, 3), "1"):
+        with pytest.raises(TypeError):
+            Interval.exact(values)
+    for exponent in (0.5, 2.0):
+        with pytest.raises(TypeError):
+            Interval.exact(2.0) ** exponent
+
+
+def test_numbers_are_compared_as_they_are():
+    third = 1.0 / 3.0
+    assert Interval.exact(third).contains(third).item()
+    assert not Interval.exact(third).contains(math.nextafter(third, 1.0)).item()
+
+
+@settings(max_examples=60, deadline=None)
+@given(x=intervals(bounded=True), divisor=st.floats(allow_nan=False, allow_infinity=False))
+def test_quotients_by_one_number_lead_inside(x, divisor):
+    if divisor != 0:
+        for ends, result in zip(elements(x), elements(x / divisor), strict=True):
+            for member in members(*ends):
+                assert is_inside(member / Fraction(divisor), result)

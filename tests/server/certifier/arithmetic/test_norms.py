@@ -150,3 +150,8 @@ def test_the_radius_is_not_counted_twice_where_signs_agree():
         0
     ]
     assert spectral_norm(Interval.ball(signs, 1e-3)).item() < 1.0 + 8.0001e-3
+
+
+def test_norms_of_other_names_are_refused():
+    with pytest.raises(ValueError, match="norms are"):
+        operator_norm(torch.eye(2), "L2", "l2")

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from certisolve_server.certifier.arithmetic import (
     Interval,
+    bilinear,
     convolution,
     cumulative,
     einsum,
@@ -74,6 +75,23 @@ def test_underflow_is_carried():
     tiny = torch.full((8,), 1e-170, dtype=torch.float64)
     result = elements(matmul(tiny, tiny))[0]
     assert is_inside(sum(v * v for v in fractions(tiny)), result)
+
+
+def flushed(x: torch.Tensor) -> torch.Tensor:
+    return torch.where(x.abs() < 2.0**-1022, 0.0, x)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    row=intervals(5, st.sampled_from([5e-324, 1e-310, 3.0, -1e150, 1e300])),
+    column=intervals(5, st.sampled_from([1e-320, -2e-308, 1.0, 1e10, 1e300])),
+)
+def test_products_that_take_subnormal_numbers_for_zero_are_carried(row, column):
+    result = bilinear(lambda u, v: flushed(flushed(u) @ flushed(v)), 5, row, column)
+    for left in corners(row):
+        for right in corners(column):
+            inner = sum(u * v for u, v in zip(left, right, strict=True))
+            assert is_inside(inner, elements(result)[0])
 
 
 def test_overflow_leaves_no_bound_and_no_nan():
@@ -210,3 +228,13 @@ def test_transposed_convolutions_are_those_of_torch(layout):
         assert value.shape == result.shape
         assert (result.lower - ROUNDING <= value).all()
         assert (value <= result.upper + ROUNDING).all()
+
+
+def test_sums_over_no_axes_and_settings_of_too_few_axes_are_refused():
+    with pytest.raises(ValueError, match="axes"):
+        total(Interval.exact(torch.ones(3)), ())
+    image, weight = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 2, 2)
+    with pytest.raises(ValueError, match="axes"):
+        convolution(weight, image, stride=(1, 1), padding=(1,), dilation=(1, 1))
+    with pytest.raises(ValueError, match="axes"):
+        convolution(weight, image[0], stride=(1, 1), padding=(1, 1), dilation=(1, 1))

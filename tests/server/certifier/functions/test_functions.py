@@ -96,7 +96,10 @@ def test_difference_quotients_lie_inside(reference, data):
 def test_enclosures_of_points_are_narrow(reference, t):
     t = abs(t) + 0.01 + reference.lower if reference.lower > -math.inf else t
     assume(abs(t) > 1e-3 or not reference.has_pole)
-    function, x = find(reference.name, **reference.parameters), Interval.exact([t])
+    function, x = (
+        find(reference.name, **reference.parameters),
+        Interval.exact(torch.tensor([t], dtype=torch.float64)),
+    )
     assume(t not in reference.kinks)
     for enclosure in (function.value(x), function.derivative(x)):
         width = enclosure.upper.item() - enclosure.lower.item()
@@ -193,7 +196,7 @@ def test_slopes_of_the_larger_and_the_smaller_number_hold_difference_quotients(n
 
 
 def test_at_a_kink_all_slopes_between_both_sides_count():
-    zero = Interval.exact([0.0])
+    zero = Interval.exact(torch.tensor([0.0]))
     for name, lower, upper in (("relu", 0, 1), ("abs", -1, 1), ("leaky_relu", 0.01, 1)):
         slopes = find(name).derivative(zero)
         assert (slopes.lower.item(), slopes.upper.item()) == (lower, upper)
@@ -228,4 +231,4 @@ def test_parameters_without_a_proof_are_refused(name, parameters):
     with pytest.raises(TypeError):
         find("power", exponent=0.5)
     with pytest.raises(NotABound):
-        find("leaky_relu", negative_slope=math.nan).value(Interval.exact([1.0]))
+        find("leaky_relu", negative_slope=math.nan).value(Interval.exact(1.0))
