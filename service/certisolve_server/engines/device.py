@@ -161,7 +161,7 @@ class CudaDevice(AbstractDevice):
         return lambda: [list(row) for row in zip(*fetch(), strict=True)]
 
     def finite_rows(self, outputs: Sequence[Tensor]) -> FiniteRows:
-        flags = [torch.isfinite(output).flatten(1).all(dim=1) for output in outputs]
+        flags = [torch.isfinite(output).reshape(len(output), -1).all(dim=1) for output in outputs]
         fetch = self.fetch([torch.stack(flags).all(dim=0)])
 
         def wait() -> NDArray[np.bool_] | None:

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from certisolve.manifest import Manifest, Program, TensorSpec
 from certisolve_server.artifacts import read_artifact
 from certisolve_server.engines import LoadedEngine, Pace, ProgramError, load_engine, open_device
+from certisolve_server.jobs import Lane
 from helpers import Pointwise, field_manifest, parameter, seal, write_artifact
 
 CPU = open_device("cpu")
@@ -46,6 +47,16 @@ def test_a_pace_is_measured_for_every_validated_resolution(tmp_path: Path) -> No
     assert all(0 < pace.expected_s(3) < 1 for pace in loaded.paces.values())
     assert loaded.pace(((64,),)) == Pace(8, {})
     assert loaded.pace(((64,),)).expected_s(1) == math.inf
+
+
+def test_steps_have_any_size_on_a_processor_and_few_on_a_device_that_pads(tmp_path: Path) -> None:
+    manifest = field_manifest("double", max_batch_size=6)
+    loaded = load(write_artifact(tmp_path, Pointwise(lambda u: 2 * u), manifest))
+    lane = Lane(loaded.engine.artifact.key, ((64,),), ("<f4",))
+    assert loaded.batch_sizes(lane) == (1, 2, 3, 4, 5, 6)
+    loaded.engine.device.padded = lambda size: 1 << (size - 1).bit_length()  # type: ignore[method-assign]  # as a GPU
+    # Never more than the manifest allows.
+    assert loaded.batch_sizes(lane) == (1, 2, 4, 6)
 
 
 def test_a_program_that_misses_its_golden_values_is_refused(tmp_path: Path) -> None:

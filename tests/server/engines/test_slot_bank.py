@@ -183,6 +183,26 @@ def test_one_that_cannot_begin_fails_alone(family):
 
 
 @every_family
+def test_one_whose_frames_find_no_room_fails_alone(family):
+    engine, job_of = opened(family)
+    jobs = [job_of(engine, seed) for seed in range(3)]
+    bank = opened_bank(engine, jobs)
+
+    def full(*_):
+        raise MemoryError("full")
+
+    bank._courses[1].frames.put = full
+    ended, slots = {}, [0, 1, 2]
+    while slots:
+        run = bank.run(slots, len(slots), interrupted=lambda: False, max_s=60.0)
+        ended |= run.ended
+        slots = [slot for slot in slots if slot not in ended]
+    assert isinstance(ended[1].error, MemoryError)
+    for slot in (0, 2):
+        assert_same(ended[slot], finish(engine, [jobs[slot]])[0])
+
+
+@every_family
 def test_jobs_that_all_cannot_begin_make_no_step(family):
     engine, job_of = opened(family)
     bank = engine.open_bank()

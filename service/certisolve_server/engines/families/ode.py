@@ -135,7 +135,7 @@ class OdeStepper(AbstractStepper[OdeCourse]):
                 )
             self._tell(stepped.rows, state, courses)
             for row, course in enumerate(courses):
-                if status[row] != Status.RUNNING:
+                if status[row] != Status.RUNNING and not course.ended:
                     found = _findings(state.y.shape[1], *(count[row] for count in counts))
                     self._end(course, found, _ENDINGS.get(status[row]), stepped.outputs, row)
             return any(course.ended or course.frames.fresh for course in courses)
@@ -200,7 +200,10 @@ class OdeStepper(AbstractStepper[OdeCourse]):
         for (row, t), frame in zip(
             due, self._device.fetch_rows([y], range(len(due)))(), strict=True
         ):
-            courses[row].frames.put(t, frame)
+            try:
+                courses[row].frames.put(t, frame)
+            except MemoryError as error:  # no room for what one of them asks for
+                courses[row].fail(error)
 
     def _end(
         self,

@@ -22,6 +22,10 @@ class AbstractCourse(ABC):
     frames: Frames
     ended: Ended | None
 
+    def fail(self, error: Exception) -> None:
+        """Nothing comes of it; others are not concerned."""
+        self.ended = Ended(error=error)
+
     @property
     @abstractmethod
     def move(self) -> Any:
@@ -44,7 +48,7 @@ class FailedCourse(AbstractCourse):
     def __init__(self, job: SolveJob, error: Exception) -> None:
         self.job = job
         self.frames = Frames(0, told=False)
-        self.ended = Ended(error=error)
+        self.fail(error)
 
     @property
     def move(self) -> None:

@@ -95,12 +95,15 @@ class _Pass:
         for row, (course, passes) in enumerate(zip(self.courses, self.passes, strict=True)):
             if course.ended or course.warms_up(passes):
                 continue
-            if finite is not None and not finite[row]:
-                self._diverge(course, passes, row)
-            else:
-                course.note(findings[row])
-                if row in frames:
-                    self._take(course, passes, frames[row], row)
+            try:
+                if finite is not None and not finite[row]:
+                    self._diverge(course, passes, row)
+                else:
+                    course.note(findings[row])
+                    if row in frames:
+                        self._take(course, passes, frames[row], row)
+            except MemoryError as error:  # no room for what one of them asks for
+                course.fail(error)
             reported = reported or course.ended is not None or course.frames.fresh
         return reported
 
