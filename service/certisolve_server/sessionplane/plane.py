@@ -41,6 +41,8 @@ from .runner import Runner
 
 _Answer = TypeVar("_Answer")
 _PLAIN = Terms()
+# Hashing more than this would keep other calls waiting.
+_MAX_HASHED_IN_PLACE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,7 @@ class SessionPlane:
         return info_of(session_id, state, 0, course.manifest)
 
     async def _observe(self, held: "_Held", observation: Observation, terms: Terms) -> SessionInfo:
-        state, course, call = held.state, held.course, digest(observation)
+        state, course, call = held.state, held.course, await _digest(observation)
         if call == state.last_call:
             return held.info
         measurements = read(observation, course.manifest, course.frames(state), state.t)
@@ -280,6 +282,12 @@ class SessionPlane:
             raise
         self._metrics.request_done(model, "ok")
         return answered
+
+
+async def _digest(observation: Observation) -> str:
+    if observation.num_bytes <= _MAX_HASHED_IN_PLACE:
+        return digest(observation)
+    return await asyncio.to_thread(digest, observation)
 
 
 class _Held(NamedTuple):

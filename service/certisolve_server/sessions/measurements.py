@@ -46,6 +46,12 @@ class Observation:
     masks: Mapping[str, Array] = field(default_factory=dict)
     untyped: frozenset[str] = frozenset()
 
+    @property
+    def num_bytes(self) -> int:
+        """Size of what was sent."""
+        arrays = (*self.values.values(), *self.masks.values())
+        return sum(array.nbytes for array in arrays)
+
 
 class Measured(NamedTuple):
     """What was measured of one input at one time.

@@ -242,6 +242,17 @@ async def test_the_same_observation_twice_counts_once() -> None:
             await plane.observe(info.id, seen(0.2, w=FORCING))
 
 
+async def test_a_large_observation_is_read_like_any_other() -> None:
+    limits = replace(LIMITS, max_body_bytes=1 << 26)
+    async with session_plane(limits=limits) as (plane, _):
+        info = await plane.open(opening("drift", DRIFT, ttl_s=60.0))
+        # More than is hashed at once.
+        wide = np.zeros((1, SIZE, 1 << 15), np.float32)
+        with pytest.raises(WrongShape):
+            await plane.observe(info.id, Observation((0.1,), {"w": wide}))
+        assert Observation((0.1,), {"w": wide}, {"w": wide > 0}).num_bytes == 5 * wide.size
+
+
 async def test_of_two_writers_one_is_told() -> None:
     async with session_plane() as (plane, _):
         info = await plane.open(opening("drift", DRIFT))
