@@ -12,6 +12,7 @@ from family_models import (
     members_manifest,
     pendulum_manifest,
     recall_manifest,
+    rotation_manifest,
     screened_manifest,
 )
 
@@ -19,6 +20,7 @@ FAMILIES = {
     "rollout": drift_manifest(checks=DRIFT_CHECKS),
     "memory-rollout": recall_manifest(),
     "feedback-ode": pendulum_manifest(),
+    "ode": rotation_manifest(),
     "iterative-solver": screened_manifest(),
     "map": members_manifest(),
 }
@@ -174,6 +176,42 @@ CONTRADICTIONS = {
         "feedback-ode",
         {"parameters": [GAIN | {"program_input": True}]},
         "passes none",
+    ),
+    # Integrations.
+    "a field without an integrator": (
+        "ode",
+        {"integration": None, "outputs.0.name": "z"},
+        "integration: .* needs it",
+    ),
+    "an integrator of steps": (
+        "rollout",
+        {"integration": json.loads(rotation_manifest().to_json())["integration"]},
+        "integration: .* does not take it",
+    ),
+    "a field of two states": (
+        "ode",
+        {"outputs": [STATE | {"axes": ["state"], "name": name} for name in ("y", "g")]},
+        "has one of each",
+    ),
+    "a state of another name": ("ode", {"outputs.0.name": "z"}, "its input at later times"),
+    "a state on other axes": ("ode", {"outputs.0.axes": []}, "its input at later times"),
+    "a state of another type": ("ode", {"outputs.0.dtype": "F64"}, "its input at later times"),
+    "an unknown method": ("ode", {"integration.method": "euler"}, "integration.method"),
+    "no relative tolerance": ("ode", {"integration.rtol": 0}, "integration: needs 0 <"),
+    "stricter than promised": ("ode", {"integration.rtol": 1e-7}, "integration: needs 0 <"),
+    "a relative tolerance of all": ("ode", {"integration.rtol": 1}, "integration: needs 0 <"),
+    "no absolute tolerance": ("ode", {"integration.atol": 0}, "atol > 0"),
+    "no steps to try": ("ode", {"integration.max_steps": 0}, "max_steps >= 1"),
+    "no way to go": ("ode", {"integration.horizon": 0}, "horizon > 0"),
+    "times of no integration": ("ode", {"t": []}, "t: needs ascending times"),
+    "times from now on": ("ode", {"t": [0, 1]}, "t: needs ascending times"),
+    "times back and forth": ("ode", {"t": [1, 0.5]}, "t: needs ascending times"),
+    "times beyond the horizon": ("ode", {"t": [1, 2.5]}, "up to integration.horizon"),
+    "an axis of times": (
+        "ode",
+        {"axes": {"t": {"kind": "channel", "size": 2}}, "inputs.0.axes": ["t"]}
+        | {"outputs.0.axes": ["t"]},
+        "axes.t: is that of the times",
     ),
     # Linear systems.
     "no such right-hand side": (
