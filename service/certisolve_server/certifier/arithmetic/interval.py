@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
 from typing import Self
 
 import torch
@@ -44,8 +45,9 @@ class Interval:
                 raise NotABound(f"bounds are float64 on the CPU, not {end.dtype} on {end.device}")
         if self.lower.shape != self.upper.shape:
             raise NotABound(f"shapes differ: {self.lower.shape} and {self.upper.shape}")
-        # True only of ordered ends: a NaN makes each comparison false.
-        ordered = (self.lower <= self.upper) & (self.lower < math.inf) & (self.upper > -math.inf)
+        # The difference is NaN where an end is, and where both are the same infinity; and then the
+        # comparison is false.
+        ordered = self.upper - self.lower >= 0
         if not bool(ordered.all()):
             raise NotABound(f"{int((~ordered).sum())} elements are NaN, crossed or misplaced")
 
@@ -242,20 +244,16 @@ def stack(parts: Sequence[Interval], dim: int) -> Interval:
 def _between_products(x: Interval, y: Interval) -> Interval:
     """Bounds of x y from the products of the ends (Moore et al., section 2.3).
 
-    0 times an end that is infinite counts as 0, which is the product of 0 with each member. Where
-    no members have opposite signs the product is not negative, so rounding stops at 0.
+    0 times an end that is infinite counts as 0, which is the product of 0 with each member.
     """
-    ends = _of_ends(torch.mul, x, y)
-    may_be_negative = ((x.lower < 0) & (y.upper > 0)) | ((x.upper > 0) & (y.lower < 0))
-    may_be_positive = ((x.upper > 0) & (y.upper > 0)) | ((x.lower < 0) & (y.lower < 0))
-    return _around(ends, may_be_negative, may_be_positive)
+    return _around(torch.mul, x, y)
 
 
 def _between_quotients(x: Interval, y: Interval) -> Interval:
     """Bounds of x / y from the quotients of the ends.
 
-    inf / inf stands for the quotients of large members, which lie between those of the other ends:
-    of [a, inf] / [b, inf] these are 0 and inf.
+    inf / inf stands for the quotients of large members and counts as 0: of [a, inf] / [b, inf] they
+    lie between the quotients a / inf = 0 and inf / b = inf of the other ends.
 
     Raises:
         OutsideDomain: a divisor may be 0.
@@ -263,30 +261,31 @@ def _between_quotients(x: Interval, y: Interval) -> Interval:
     divides = (y.lower > 0) | (y.upper < 0)
     if not bool(divides.all()):
         raise OutsideDomain(f"{int((~divides).sum())} divisors may be 0")
-    may_be_negative = ((x.lower < 0) & (y.upper > 0)) | ((x.upper > 0) & (y.lower < 0))
-    may_be_positive = ((x.upper > 0) & (y.upper > 0)) | ((x.lower < 0) & (y.lower < 0))
-    return _around(_of_ends(torch.div, x, y), may_be_negative, may_be_positive)
+    return _around(torch.div, x, y)
 
 
-def _of_ends(
-    operation: Callable[[Tensor, Tensor], Tensor], x: Interval, y: Interval
-) -> list[Numbers]:
-    """The operation on each pair of ends, 0 where it is 0 inf or inf / inf."""
+def _around(operation: Callable[[Tensor, Tensor], Tensor], x: Interval, y: Interval) -> Interval:
+    """The hull of what a correctly rounded operation gives of the ends, rounded outward.
+
+    The sign of a product and of a quotient is that of its operands' signs, so where these do not
+    allow a negative result, rounding outward stops at 0, and likewise for a positive one.
+    """
     x_ends = (x.lower,) if x.is_exact else (x.lower, x.upper)
     y_ends = (y.lower,) if y.is_exact else (y.lower, y.upper)
-    return [operation(a, b).nan_to_num(0.0, math.inf, -math.inf) for a in x_ends for b in y_ends]
-
-
-def _around(ends: list[Numbers], may_be_negative: Tensor, may_be_positive: Tensor) -> Interval:
-    """The hull of correctly rounded results, rounded outward but not past a sign that is known."""
-    least, most = ends[0], ends[0]
-    for end in ends[1:]:
-        least, most = torch.minimum(least, end), torch.maximum(most, end)
+    ends = [operation(a, b) for a in x_ends for b in y_ends]
+    least, most = reduce(torch.minimum, ends), reduce(torch.maximum, ends)
+    # torch's minimum is NaN where any end is.
+    if bool(least.isnan().any()):
+        known = [end.nan_to_num(0.0, math.inf, -math.inf) for end in ends]
+        least, most = reduce(torch.minimum, known), reduce(torch.maximum, known)
     lower, upper = down(least), up(most)
-    return Interval(
-        torch.where(may_be_negative, lower, lower.clamp(min=0.0)),
-        torch.where(may_be_positive, upper, upper.clamp(max=0.0)),
-    )
+    if bool((least == 0).any()):
+        may_be_negative = ((x.lower < 0) & (y.upper > 0)) | ((x.upper > 0) & (y.lower < 0))
+        lower = torch.where(may_be_negative, lower, lower.clamp(min=0.0))
+    if bool((most == 0).any()):
+        may_be_positive = ((x.upper > 0) & (y.upper > 0)) | ((x.lower < 0) & (y.lower < 0))
+        upper = torch.where(may_be_positive, upper, upper.clamp(max=0.0))
+    return Interval(lower, upper)
 
 
 def _odd_power_down(x: Numbers, exponent: int) -> Numbers:

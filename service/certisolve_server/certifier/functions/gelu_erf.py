@@ -33,17 +33,25 @@ class GeluErf(Function):
 
     def value(self, x: Interval) -> Interval:
         left, right = Tail(-_FAR, 0.0), Tail(_LARGEST, math.inf)
-        return on_pieces(lambda t: t * _distribution(t), x, (_MINIMUM,), left, right)
+        return on_pieces(_value, x, (_MINIMUM,), left, right)
 
     def derivative(self, x: Interval) -> Interval:
         """Phi(x) + x phi(x): between -0.1289041452 and 1.1289041452."""
         return on_pieces(
-            lambda t: _distribution(t) + t * _density(t),
+            _slope,
             x,
             (_MOST_NEGATIVE_SLOPE, _STEEPEST),
             Tail(-_FAR, 0.0),
             Tail(_FAR, 1.0),
         )
+
+
+def _value(x: Interval) -> Interval:
+    return x * _distribution(x)
+
+
+def _slope(x: Interval) -> Interval:
+    return _distribution(x) + x * _density(x)
 
 
 def _distribution(x: Interval) -> Interval:

@@ -40,9 +40,7 @@ class GeluTanh(Function):
 
     def value(self, x: Interval) -> Interval:
         left, right = Tail(-_FAR, 0.0), Tail(_LARGEST, math.inf)
-        return on_pieces(
-            lambda t: t * library.sigmoid(2.0 * _inner(t)), x, (_MINIMUM,), left, right
-        )
+        return on_pieces(_value, x, (_MINIMUM,), left, right)
 
     def derivative(self, x: Interval) -> Interval:
         """s(2 z) (1 + 2 x z' s(-2 z)): between -0.1289930687 and 1.1289930687."""
@@ -55,8 +53,12 @@ class GeluTanh(Function):
         )
 
 
+def _value(x: Interval) -> Interval:
+    return x * library.sigmoid(2.0 * _inner(x))
+
+
 def _inner(x: Interval) -> Interval:
-    """Z = k x (1 + a x^2)."""
+    """The argument z = k x (1 + a x^2)."""
     return _K * x * (1.0 + _A * x.square())
 
 

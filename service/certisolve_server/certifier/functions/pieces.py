@@ -1,12 +1,12 @@
 """Ranges of functions that are monotone between known extrema."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import torch
 
 from certisolve_server.certifier.arithmetic import Interval, where
-from certisolve_server.certifier.arithmetic.rounding import Numbers
 
 _LARGEST = torch.finfo(torch.float64).max
 
@@ -43,16 +43,15 @@ def on_pieces(
 
     Args:
         enclosure: holds f(t) for each t in a narrow interval: tight there, not necessarily on x.
+            A function of a module, so that its values at extrema are computed once.
         x: any interval.
         extrema: in the open interval between both tails.
         left: beyond it on the left, f is monotone.
         right: beyond it on the right, f is monotone.
     """
-    result = _at_end(enclosure, x.lower, left, right)
-    if not x.is_exact:
-        result = result.hull(_at_end(enclosure, x.upper, left, right))
+    result = _at_ends(enclosure, x, left, right)
     for place in extrema:
-        at_place = result.hull(enclosure(Interval.between(place.lower, place.upper)))
+        at_place = result.hull(Interval.between(*_at_extremum(enclosure, place)))
         result = where((x.lower <= place.upper) & (x.upper >= place.lower), at_place, result)
     return result
 
@@ -65,13 +64,21 @@ def monotone(
     return on_pieces(enclosure, x, (), left, right)
 
 
-def _at_end(
-    enclosure: Callable[[Interval], Interval], end: Numbers, left: Tail, right: Tail
+def _at_ends(
+    enclosure: Callable[[Interval], Interval], x: Interval, left: Tail, right: Tail
 ) -> Interval:
-    """Holds f at the end of an interval, and all between it and `beyond` where it is in a tail."""
-    value = enclosure(Interval.exact(end.clamp(left.beyond, right.beyond)))
-    lower, upper = value.lower, value.upper
-    for tail, inside in ((left, end < left.beyond), (right, end > right.beyond)):
+    """Holds f at both ends of x, and all between there and `beyond` where an end is in a tail."""
+    ends = x.lower[None] if x.is_exact else torch.stack([x.lower, x.upper])
+    values = enclosure(Interval.exact(ends.clamp(left.beyond, right.beyond)))
+    lower, upper = values.lower.amin(0), values.upper.amax(0)
+    for tail, inside in ((left, x.lower < left.beyond), (right, x.upper > right.beyond)):
         lower = torch.where(inside, lower.clamp(max=tail.limit), lower)
         upper = torch.where(inside, upper.clamp(min=tail.limit), upper)
     return Interval(lower, upper)
+
+
+@cache
+def _at_extremum(enclosure: Callable[[Interval], Interval], place: Extremum) -> tuple[float, float]:
+    """Bounds of f on all of the place; always the same, and costly beside one small tensor."""
+    value = enclosure(Interval.between(place.lower, place.upper))
+    return value.lower.item(), value.upper.item()

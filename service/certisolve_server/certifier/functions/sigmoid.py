@@ -22,10 +22,8 @@ class Sigmoid(Function):
 
 def logistic_slope(x: Interval) -> Interval:
     """s(x) s(-x), s the logistic function: rises until 0 and falls after it, both from and to 0."""
-    return on_pieces(
-        lambda t: library.sigmoid(t) * library.sigmoid(-t),
-        x,
-        (Extremum(0.0, 0.0),),
-        Tail(-700.0, 0.0),
-        Tail(700.0, 0.0),
-    )
+    return on_pieces(_slope, x, (Extremum(0.0, 0.0),), Tail(-700.0, 0.0), Tail(700.0, 0.0))
+
+
+def _slope(x: Interval) -> Interval:
+    return library.sigmoid(x) * library.sigmoid(-x)

@@ -29,14 +29,22 @@ class Silu(Function):
 
     def value(self, x: Interval) -> Interval:
         left, right = Tail(-_FAR, 0.0), Tail(_LARGEST, math.inf)
-        return on_pieces(lambda t: t * library.sigmoid(t), x, (_MINIMUM,), left, right)
+        return on_pieces(_value, x, (_MINIMUM,), left, right)
 
     def derivative(self, x: Interval) -> Interval:
         """s(x) (1 + x s(-x)): between -0.0998393201 and 1.0998393201."""
         return on_pieces(
-            lambda t: library.sigmoid(t) * (1.0 + t * library.sigmoid(-t)),
+            _slope,
             x,
             (_MOST_NEGATIVE_SLOPE, _STEEPEST),
             Tail(-_FAR, 0.0),
             Tail(_FAR, 1.0),
         )
+
+
+def _value(x: Interval) -> Interval:
+    return x * library.sigmoid(x)
+
+
+def _slope(x: Interval) -> Interval:
+    return library.sigmoid(x) * (1.0 + x * library.sigmoid(-x))
