@@ -1,5 +1,6 @@
 """Derivatives of every family, in float64, where differences leave no doubt."""
 
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -59,6 +60,15 @@ ODE = 1e-4
 K = 3
 
 Engine = AbstractEngine | SteppingEngine
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """So small tensors lose more on threads than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def nodes_manifest(*postprocess: Postprocess) -> Manifest:
@@ -127,7 +137,9 @@ CASES: dict[str, Any] = {
         pendulum_manifest(), pendulum, [RNG.uniform(-1, 1, (4, 2))], Work(steps=(1, 2, 6))
     ),
     "ode": case(rotation_manifest(), bent, [np.array([0.7, -0.4])], Work(t=(0.3, 0.9, 1.7)), 2.0),
-    "stiff ode": case(rotation_manifest(), stiff, [np.array([0.7, 0.4])], Work(t=(0.3, 2.0)), 50.0),
+    "stiff ode": case(
+        rotation_manifest(), stiff, [np.array([0.7, 0.4])], Work(t=(0.02, 0.1)), 50.0
+    ),
     "iterative-solver": case(
         screened_manifest(), jacobi, [FIELD, FIELD - 1.0], Work(tolerance=1e-12)
     ),
@@ -246,7 +258,8 @@ def test_less_memory_changes_nothing_of_reverse_mode(name, memory_bytes):
     free = taken(name, "vjp", cotangents).outputs
     bound = taken(name, "vjp", cotangents, memory_bytes=memory_bytes).outputs
     for found, expected in zip(bound, free, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+        rtol = 1e-12 if found.dtype == np.float64 else 1e-5
+        np.testing.assert_allclose(found, expected, rtol=rtol, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", ODES)
@@ -417,6 +430,17 @@ def test_a_rollout_that_diverges_has_unknown_derivatives():
         assert np.isnan(derivative).all()
 
 
-def test_what_nobody_waits_for_is_given_up():
+@pytest.mark.parametrize("name", ["map", "rollout", "ode", "iterative-solver"])
+def test_what_nobody_waits_for_is_given_up(name):
     with pytest.raises(Cancelled):
-        taken("map", "jvp", tangents_of("map"), interrupted=lambda: True)
+        taken(name, "jvp", tangents_of(name), interrupted=lambda: True)
+
+
+@pytest.mark.parametrize("kind", ["jvp", "vjp"])
+def test_many_steps_are_given_up_on_the_way(kind):
+    asked = itertools.count()
+    fields = taken("rollout", "jvp", tangents_of("rollout")).outputs[:2]
+    directions = tangents_of("rollout") if kind == "jvp" else [each[None] for each in fields]
+    with pytest.raises(Cancelled):
+        taken("rollout", kind, directions, interrupted=lambda: next(asked) == 5, memory_bytes=1)
+    assert next(asked) == 6

@@ -59,7 +59,8 @@ def derive(
     Args:
         engine: of the job's model.
         job: of the kind `jvp` or `vjp`.
-        interrupted: whether the answer is not wanted any more; asked between batches of directions.
+        interrupted: whether the answer is not wanted any more; asked before each step of
+            many, and between batches of directions.
         memory_bytes: most that reverse mode keeps at once for its way back, unless a single step
             along a single direction needs more.
 
@@ -69,13 +70,18 @@ def derive(
     """
     if not engine.artifact.manifest.differentiable:
         raise NotDifferentiable(f"{job.model.name}: its program has no derivatives")
+
+    def check() -> None:
+        if interrupted():
+            raise Cancelled("the derivatives are not wanted any more")
+
     started_at = time.perf_counter()
     solved = solve(engine, job)
     findings = dict(solved.findings)
     if solved.ending is None:
         with _recording(engine.device):
-            of = solution_map(engine, job, solved, memory_bytes)
-            derivatives = _derivatives(engine.device, job, of, interrupted)
+            of = solution_map(engine, job, solved, memory_bytes, check)
+            derivatives = _derivatives(engine.device, job, of, check)
         if not of.converged:
             findings["converged"] = 0.0
     else:
@@ -99,15 +105,14 @@ def _recording(device: AbstractDevice) -> Iterator[None]:
 
 
 def _derivatives(
-    device: AbstractDevice, job: SolveJob, of: AbstractSolutionMap, interrupted: Callable[[], bool]
+    device: AbstractDevice, job: SolveJob, of: AbstractSolutionMap, check: Callable[[], None]
 ) -> list[Array]:
     """Along all directions, as many at once as are best."""
     kind, found = job.work.kind, list[list[Array]]()
     try:
         num_directions, size = _num_directions(job), of.batch_size(kind)
         for start in range(0, num_directions, size):
-            if interrupted():
-                raise Cancelled("the derivatives are not wanted any more")
+            check()
             count = min(size, num_directions - start)
             directions = device.stage([_rows(a, start, count) for a in job.directions], count)
             taken = of.jvp(directions) if kind == "jvp" else of.vjp(directions)

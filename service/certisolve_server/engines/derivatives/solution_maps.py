@@ -1,6 +1,6 @@
 """How each family's solutions are differentiated."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -22,7 +22,11 @@ from .walk import AbstractWalk, FixedWalk
 
 
 def solution_map(
-    engine: AbstractEngine | SteppingEngine, job: SolveJob, solved: Solved, memory_bytes: int
+    engine: AbstractEngine | SteppingEngine,
+    job: SolveJob,
+    solved: Solved,
+    memory_bytes: int,
+    check: Callable[[], None],
 ) -> AbstractSolutionMap:
     """The map from a job's inputs and parameters to its solution, on the engine's device.
 
@@ -31,12 +35,14 @@ def solution_map(
         job: where derivatives are taken.
         solved: the solution there.
         memory_bytes: most that is kept for a way back.
+        check: called before each of many steps; raises what ends the work.
     """
     arguments = engine.device.stage([[array] for array in arguments_of(job)], 1)
     at = [tensor[0] for tensor in arguments]
     max_batch_size = engine.artifact.manifest.max_batch_size
     if isinstance(engine, SteppingEngine):
-        return Trajectory(_walk(engine.stepper, job, at), at, max_batch_size, memory_bytes)
+        walk = _walk(engine.stepper, job, at)
+        return Trajectory(walk, at, max_batch_size, memory_bytes, check)
     if isinstance(engine, IterativeSolverEngine):
         [x] = engine.device.stage([[solved.outputs[0]]], 1)
         return LinearSystem(engine, at, x[0], job.work)

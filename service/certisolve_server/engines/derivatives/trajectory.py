@@ -1,6 +1,6 @@
 """Derivatives of an answer in many steps, through the very steps that serve it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,12 +24,18 @@ class Trajectory(AbstractSolutionMap):
         at: inputs and parameters, each of shape (...).
         max_batch_size: most rows of one step.
         memory_bytes: most that is kept for a way back.
+        check: called before each step; raises what ends the work.
     """
 
     def __init__(
-        self, walk: AbstractWalk, at: Sequence[Tensor], max_batch_size: int, memory_bytes: int
+        self,
+        walk: AbstractWalk,
+        at: Sequence[Tensor],
+        max_batch_size: int,
+        memory_bytes: int,
+        check: Callable[[], None],
     ) -> None:
-        self._walk, self._at = walk, at
+        self._walk, self._at, self._check = walk, at, check
         self._max_batch_size, self._memory_bytes = max_batch_size, memory_bytes
 
     def jvp(self, tangents: Sequence[Tensor]) -> list[Tensor]:
@@ -86,6 +92,7 @@ class Trajectory(AbstractSolutionMap):
     def _go(self, rows: Rows, passes: Sequence[Any]) -> tuple[Rows, Frames]:
         found = Frames()
         for each in passes:
+            self._check()
             rows, frames = self._walk.step(rows, each)
             found += frames
         return rows, found
