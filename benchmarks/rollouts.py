@@ -20,8 +20,8 @@ from certisolve_server.jobs import SolveJob, Work
 
 MODELS = ("ks1d-ffno", "ns2d-fno")
 BATCH_SIZES = (8, 32)
-#: At which the offered load is varied: what the server allows on a processor.
-SERVED = 8
+#: Of which the offered load is varied; the size is what the server allows on a processor.
+VARIED = ("ks1d-ffno", 8)
 LONGEST = 256
 #: Offered load, as a share of what request-level batches can carry; the first is all at once.
 LOADS = (float("inf"), 0.3, 0.6, 0.9, 1.5)
@@ -88,7 +88,9 @@ def main() -> None:
     console.print("\n".join(lines))
     if arguments.write:
         _draw(measured)
-        write_section("rollouts", [conditions, "", *markdown(HEADINGS, rows), "", *lines])
+        plot = f"![Latency against offered load]({PLOT.name})"
+        written = [conditions, "", *markdown(HEADINGS, rows), "", *lines, "", plot]
+        write_section("rollouts", written)
 
 
 def _arguments() -> argparse.Namespace:
@@ -123,7 +125,7 @@ def _measure(
     capacity = 1.0
     for serve in POLICIES.values():  # warms up
         serve(engine, poisson(jobs[: 2 * batch_size], float("inf"), seed=0), batch_size)
-    for load in LOADS if batch_size == SERVED else LOADS[:1]:
+    for load in LOADS if (name, batch_size) == VARIED else LOADS[:1]:
         trace = poisson(jobs, load * capacity, seed=1)
         for policy, serve in POLICIES.items():
             served = serve(engine, trace, batch_size)
@@ -170,23 +172,23 @@ def _targets(measured: dict[Point, Measured]) -> list[str]:
 
 
 def _draw(measured: dict[Point, Measured]) -> None:
-    """Latency against offered load, one panel per model."""
+    """Latency against offered load."""
     import matplotlib as mpl
     from matplotlib import pyplot
 
     mpl.rcParams["svg.hashsalt"] = "rollouts"  # so that the same numbers are the same file
-    figure, places = pyplot.subplots(1, len(MODELS), figsize=(9, 3.6))
-    for place, model in zip(places, MODELS, strict=True):
-        for policy, style in zip(POLICIES, ("-", "--"), strict=True):
-            points = [measured[Point(model, SERVED, load, policy)] for load in LOADS[1:]]
-            offered = [point.offered_per_s for point in points]
-            for percent, colour in ((50, "C0"), (99, "C1")):
-                latencies = [point.latency_ms(percent) for point in points]
-                label = f"{policy}, p{percent}"
-                place.plot(offered, latencies, "o" + style, color=colour, label=label)
-        place.set(xlabel="requests offered per second", yscale="log", title=model)
-    places[0].set_ylabel("latency, ms")
-    places[-1].legend(fontsize="x-small")
+    figure, place = pyplot.subplots(figsize=(5, 3.6))
+    model, batch_size = VARIED
+    for policy, style in zip(POLICIES, ("-", "--"), strict=True):
+        points = [measured[Point(model, batch_size, load, policy)] for load in LOADS[1:]]
+        offered = [point.offered_per_s for point in points]
+        for percent, colour in ((50, "C0"), (99, "C1")):
+            latencies = [point.latency_ms(percent) for point in points]
+            label = f"{policy}, p{percent}"
+            place.plot(offered, latencies, "o" + style, color=colour, label=label)
+    title = f"{model}, batch {batch_size}"
+    place.set(xlabel="requests offered per second", ylabel="latency, ms", yscale="log", title=title)
+    place.legend(fontsize="small")
     figure.tight_layout()
     figure.savefig(PLOT, metadata={"Date": None})
 
