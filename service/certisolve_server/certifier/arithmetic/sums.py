@@ -37,7 +37,7 @@ def sum_of_sizes(x: Numbers, dim: int | tuple[int, ...]) -> Numbers:
 
 
 def _of_sums(summed: Callable[[Tensor], Tensor], terms: int, x: Interval) -> Interval:
-    """Sums of at most n ends each, rounded outward, for sums in any order (Higham, (4.4))."""
+    """Sums of at most n ends each, rounded outward, for sums in any order (Higham, section 4.2)."""
     relative = torch.tensor(gamma(terms), dtype=torch.float64)
 
     def most(ends: Numbers) -> Numbers:
