@@ -146,6 +146,8 @@ CASES: dict[str, Any] = {
 }
 ODES = ("ode", "stiff ode")
 every = pytest.mark.parametrize("name", CASES)
+#: Derivatives of Jacobians take a second of a core.
+quick = pytest.mark.parametrize("name", [name for name in CASES if name != "stiff ode"])
 
 
 def solution(name: str) -> RowFunction:
@@ -204,7 +206,7 @@ def test_reverse_mode_is_the_transpose_of_forward_mode(name):
     np.testing.assert_allclose(jvps, vjps, rtol=TRANSPOSED)
 
 
-@every
+@quick
 def test_the_solution_is_that_of_a_solve(name):
     engine, inputs, work, parameters = CASES[name]
     row = [*inputs, *map(np.float32, parameters)]
@@ -223,7 +225,7 @@ def test_the_solution_is_that_of_a_solve(name):
     assert derived.compute_ms > 0
 
 
-@every
+@quick
 @pytest.mark.parametrize("kind", ["jvp", "vjp"])
 def test_directions_do_not_know_each_other(name, kind):
     tangents = tangents_of(name, 2)
@@ -238,7 +240,7 @@ def test_directions_do_not_know_each_other(name, kind):
         np.testing.assert_allclose(found, parts, rtol=1e-9, atol=1e-11)
 
 
-@every
+@quick
 def test_directions_that_are_left_out_are_zero(name):
     tangents = tangents_of(name)
     given = [tangents[0], *(np.zeros((0, *each.shape[1:])) for each in tangents[1:])]
