@@ -196,6 +196,13 @@ def test_tolerances_of_an_integration_travel_and_its_steps_are_told(call, family
         assert text in strict
 
 
+def test_a_trajectory_is_drawn(call, family_server, tmp_path):
+    arguments = ("solve", "rotation", "-i", "y=1,0", "--url", family_server.http)
+    result = call(*arguments, "--plot", tmp_path / "out.png")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(("option", "value"), [("--rtol", "1e-9"), ("--atol", "0")])
 def test_tolerances_that_no_integration_keeps_are_one_line(refuse, family_server, option, value):
     arguments = ("solve", "rotation", "-i", "y=1,0", "--url", family_server.http)

@@ -72,7 +72,9 @@ def draw(
     Raises:
         ValueError: an unknown format, or a field of more than two dimensions.
     """
-    sent = _panels(manifest, {spec.name: spec.axes for spec in manifest.inputs}, inputs)
+    taken = _panels(manifest, {spec.name: spec.axes for spec in manifest.inputs}, inputs)
+    # Single numbers, as at the start of a trajectory, say more in words.
+    sent = [panel for panel in taken if panel.axes]
     received = _panels(manifest, solution.axes, solution.fields)
     moving = [each for panel in received for each in _frames(panel, solution)]
     scene = _Scene(solution, manifest, sent, moving)
@@ -140,7 +142,7 @@ def _draw_all(scene: _Scene) -> Figure:
 
 def _points(scene: _Scene) -> dict[str, _Panel]:
     """Inputs that are coordinates of points, by name, at most two; a history is not one."""
-    if scene.manifest.stepping is not None:
+    if scene.manifest.advances:
         return {}
     kinds = {name: axis.kind for name, axis in scene.manifest.axes.items()}
     places = [panel for panel in scene.sent if [kinds[axis] for axis in panel.axes] == ["points"]]
