@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from . import directions
+from .answers import Derivative, Solution
 from .broker import AbstractBroker
 from .catalog import Catalog, ModelEntry
 from .derivatives import derivative_of
@@ -18,16 +19,7 @@ from .errors import (
 )
 from .intake import Intake
 from .intake import Limits as Limits
-from .jobs import (
-    Derivative,
-    DerivativeRequest,
-    JobState,
-    Outcome,
-    Solution,
-    SolveJob,
-    SolveRequest,
-    Terms,
-)
+from .jobs import DerivativeRequest, JobState, Outcome, SolveJob, SolveRequest, Terms
 from .pending import Pending
 from .solutions import solution_of
 from .streams import SolveStream

@@ -5,7 +5,8 @@ from dataclasses import replace
 from certisolve.manifest import Manifest
 
 from . import grids
-from .jobs import Array, Artifact, Derivative, Kind, Outcome
+from .answers import Derivative
+from .jobs import Array, Artifact, Kind, Outcome
 from .solutions import solution_of
 
 

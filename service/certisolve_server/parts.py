@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from certisolve.manifest import Manifest
 
 from . import grids, solutions
-from .jobs import Array, Artifact, Frame, Solution, SolveContext
+from .answers import Solution
+from .jobs import Array, Artifact, Frame, SolveContext
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from certisolve.manifest import Manifest, TensorSpec
 
 from . import grids
-from .jobs import Array, Artifact, Diagnostics, Outcome, Solution
+from .answers import Diagnostics, Solution
+from .jobs import Array, Artifact, Outcome
 
 
 def solution_of(outcome: Outcome, artifact: Artifact) -> Solution:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from certisolve_server.answers import Solution
 from certisolve_server.broker import MemoryBroker
 from certisolve_server.broker.base import Bounds, Capacity
 from certisolve_server.catalog import Catalog, ModelEntry
@@ -23,7 +24,7 @@ from certisolve_server.errors import (
     UnknownJob,
     UnknownModel,
 )
-from certisolve_server.jobs import Artifact, Solution, SolveRequest, Work
+from certisolve_server.jobs import Artifact, SolveRequest, Work
 from certisolve_server.telemetry import Tracing
 from dataplanes import ARTIFACT, FIELD, Clock, Plane, answer, claim, request, work_once
 from family_models import drift_manifest

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from certisolve_server.answers import Solution
 from certisolve_server.broker import MemoryBroker
 from certisolve_server.broker.base import Bounds
 from certisolve_server.catalog import ModelEntry
@@ -19,7 +20,7 @@ from certisolve_server.errors import (
     QueueFull,
     UnknownModel,
 )
-from certisolve_server.jobs import Artifact, Solution, Terms
+from certisolve_server.jobs import Artifact, Terms
 from certisolve_server.parts import Part, SolvedFrame, Start
 from certisolve_server.streams import SolveStream
 from dataplanes import FIELD, Plane, answer, claim, request

@@ -7,7 +7,8 @@ import numpy as np
 import orjson
 
 from certisolve import wire
-from certisolve_server.jobs import Array, Artifact, Solution, SolveRequest, Terms
+from certisolve_server.answers import Solution
+from certisolve_server.jobs import Array, Artifact, SolveRequest, Terms
 
 from .bodies import JSON as JSON
 from .bodies import Parts, take_apart, validated

@@ -7,9 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from certisolve.v1 import solve_pb2
+from certisolve_server.answers import Derivative
 from certisolve_server.dataplane import DataPlane
 from certisolve_server.errors import BodyTooLarge
-from certisolve_server.jobs import Derivative, DerivativeRequest, Kind, Terms
+from certisolve_server.jobs import DerivativeRequest, Kind, Terms
 
 from . import codec
 from .bodies import take_apart

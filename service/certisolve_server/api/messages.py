@@ -5,10 +5,11 @@ from typing import Literal
 
 from certisolve import wire
 from certisolve.v1 import job_pb2, model_pb2, problem_pb2, solve_pb2, tensor_pb2
+from certisolve_server.answers import Solution
 from certisolve_server.catalog import ModelEntry
 from certisolve_server.dataplane import JobView
 from certisolve_server.errors import BodyTooLarge, MalformedBody, ServingError
-from certisolve_server.jobs import Array, Artifact, Solution, SolveRequest, Terms
+from certisolve_server.jobs import Array, Artifact, SolveRequest, Terms
 from certisolve_server.parts import Part, SolvedFrame, Start
 
 from .problems import detail

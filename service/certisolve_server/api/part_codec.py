@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from certisolve import wire
 from certisolve.sequence import SAFETENSORS_SEQ, SILENCE, pack
+from certisolve_server.answers import Solution
 from certisolve_server.errors import ServingError
-from certisolve_server.jobs import Array, Solution
+from certisolve_server.jobs import Array
 from certisolve_server.parts import Part, SolvedFrame, Start
 
 from .codec import COORDS, encode_json, json_arrays, model_ref, solution_metadata

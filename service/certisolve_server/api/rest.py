@@ -7,9 +7,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from certisolve_server.answers import Solution
 from certisolve_server.dataplane import DataPlane, JobView
 from certisolve_server.errors import InvalidOption
-from certisolve_server.jobs import Solution, Terms
+from certisolve_server.jobs import Terms
 
 from . import codec, openapi
 from .disconnects import CancelledOnDisconnect

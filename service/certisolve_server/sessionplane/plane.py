@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 from certisolve_server import admission
+from certisolve_server.answers import Solution
 from certisolve_server.broker import AbstractBroker
 from certisolve_server.catalog import Catalog
 from certisolve_server.errors import (
@@ -19,7 +20,7 @@ from certisolve_server.errors import (
     SessionConflict,
 )
 from certisolve_server.job_ids import JobIds
-from certisolve_server.jobs import Artifact, Solution, SolveRequest, Terms
+from certisolve_server.jobs import Artifact, SolveRequest, Terms
 from certisolve_server.sessions import AbstractSessionStore, course_of
 from certisolve_server.sessions.course import AbstractCourse, Reading
 from certisolve_server.sessions.info import SessionInfo, info_of

@@ -135,10 +135,10 @@ class Steps:
     def progress(self) -> dict[str, float]:
         """By job, the share of its steps that is done."""
         return {
-            rider.held.job.id: bank.slots.progress(slot)
+            job_id: share
             for bank in self._banks.values()
-            for slot, rider in enumerate(bank.riders)
-            if rider.held.job.id in self._riders
+            for job_id, share in bank.slots.progress()
+            if job_id in self._riders
         }
 
     def interrupt(self) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from certisolve import wire
+from certisolve_server.answers import Diagnostics, Solution
 from certisolve_server.api import codec
 from certisolve_server.errors import (
     InvalidOption,
@@ -19,7 +20,7 @@ from certisolve_server.errors import (
     UnsupportedMediaType,
     WrongShape,
 )
-from certisolve_server.jobs import Artifact, Diagnostics, Solution, SolveContext, Terms, Timings
+from certisolve_server.jobs import Artifact, SolveContext, Terms, Timings
 from helpers import field_manifest
 
 FIELD = np.arange(4, dtype=np.float32)

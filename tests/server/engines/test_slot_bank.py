@@ -256,7 +256,7 @@ def test_a_run_goes_on_until_one_ends():
     assert [slot for slot, _ in run.ended] == [1]
     assert run.padded_size == 2
     assert run.compute_ms > 0
-    assert bank.progress(0) == 4 / 7
+    assert bank.progress()[0][1] == 4 / 7
 
 
 def test_a_run_ends_when_it_is_interrupted_or_its_time_is_over():
@@ -306,7 +306,7 @@ def test_what_the_first_step_raises_leaves_every_state_as_it_was():
     fails.append("now")
     with pytest.raises(ArithmeticError, match="now"):
         step_once(bank, 2)
-    assert bank.progress(0) == pytest.approx(1 / 3)
+    assert bank.progress()[0][1] == pytest.approx(1 / 3)
     run = bank.run([0, 1], 2, interrupted=lambda: False, max_s=60.0)
     assert_same(dict(run.ended)[0], expected)
 
@@ -331,7 +331,7 @@ def test_a_slot_may_be_stepped_without_the_others():
     jobs = [drifting(engine, (3,), rate) for rate in (0.2, 0.4, 0.6)]
     bank = opened_bank(engine, jobs)
     ended = dict(bank.run([1], 1, interrupted=lambda: False, max_s=60.0).ended)
-    assert [bank.progress(slot) for slot in range(3)] == [0.0, 1.0, 0.0]
+    assert [share for _, share in bank.progress()] == [0.0, 1.0, 0.0]
     bank.lay_out([1], [(2, 1)], [])
     run = bank.run([0, 1], 2, interrupted=lambda: False, max_s=60.0)
     ended |= {2 * slot: what for slot, what in run.ended}
@@ -467,8 +467,3 @@ def test_the_last_of_a_lane_frees_its_tensors():
     bank.run([0], 1, interrupted=lambda: False, max_s=math.inf)
     bank.lay_out([0], [], [])
     assert not bank._rows
-
-
-def test_a_slot_that_is_planned_and_not_laid_out_yet_has_made_no_progress():
-    bank = engine_of(drift_manifest(), drift).open_bank()
-    assert bank.progress(0) == 0.0

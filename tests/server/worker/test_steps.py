@@ -117,8 +117,9 @@ class ScriptedBank(SlotBank):
                     ended.append((slot, _ended(job)))
         return Run(frames, ended, num_steps, batch_size, 1.0)
 
-    def progress(self, slot: int) -> float:
-        return self.done[slot] / self.jobs[slot].work.steps[-1]
+    def progress(self) -> list[tuple[str, float]]:
+        pairs = zip(self.jobs, self.done, strict=True)
+        return [(job.id, done / job.work.steps[-1]) for job, done in pairs]
 
 
 def _ended(job: SolveJob) -> Ended:

@@ -114,11 +114,10 @@ class SlotBank:
         compute_ms = 1e3 * (time.perf_counter() - started_at)
         return Run(frames, ended, num_steps, padded_size, compute_ms)
 
-    def progress(self, slot: int) -> float:
-        """Share of the work of a slot that is done, 0 to 1; may be asked from any thread."""
-        # Replaced as a whole by the device's thread: a slot may be planned and not laid out yet.
-        courses = self._courses
-        return courses[slot].progress if slot < len(courses) else 0.0
+    def progress(self) -> list[tuple[str, float]]:
+        """Jobs that have slots, and the share of the work of each that is done; from any thread."""
+        # The list is replaced as a whole by the device's thread.
+        return [(course.job.id, course.progress) for course in self._courses]
 
     def _begin(
         self, joins: Sequence[tuple[SolveJob, int]]
