@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,8 +36,19 @@ class TorchProgram(AbstractProgram):
         # than a small model.
         module.graph.set_codegen(CodeGen())
         module.recompile()
+        _shorten_ways(module)
         self._forward = module.forward
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         outputs: Sequence[Tensor] = self._forward(*inputs)
         return outputs
+
+
+def _shorten_ways(module: torch.fx.GraphModule) -> None:
+    """Put weights where Python looks first: modules search for theirs, a microsecond for each."""
+    for node in module.graph.find_nodes(op="get_attr"):
+        owner: Any = module
+        for name in str(node.target).split("."):
+            found = getattr(owner, name)
+            owner.__dict__[name] = found
+            owner = found
