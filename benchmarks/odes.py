@@ -35,7 +35,7 @@ HEADINGS = (
     "calls",
     "mean error",
     "worst error",
-    "CPU ms",
+    "CPU ms per request",
 )
 
 
@@ -142,7 +142,7 @@ def _conditions(num_requests: int) -> str:
     software = f"1 thread, torch {torch.__version__.split('+')[0]}"
     return (
         f"{processor()}, {software}; {num_requests} requests to t = {HORIZON:g}, float32, atol = "
-        "rtol/10; evaluations, rejected steps and ms per request, calls in all; errors against the "
+        "rtol/10; evaluations and rejected steps per request, calls in all; errors against the "
         "exact flow of the same field, rmse over 40 times."
     )
 
