@@ -1,12 +1,17 @@
 """Small programs to certify, exported as served ones are, and what is sampled to refute a bound."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
+
+from certisolve_server.certifier.certificate import Norms
+
+ORDERS = {"l1": 1.0, "l2": 2.0, "linf": math.inf}
 
 ARTIFACTS = Path(__file__).parents[1] / "models" / "artifacts"
 
@@ -61,15 +66,17 @@ def bundled(name: str) -> ExportedProgram:
 
 
 def in_float64(program: ExportedProgram) -> Callable[..., Tensor]:
-    """The program with float64 weights: real arithmetic up to errors far below float32's."""
+    """The program in float64: real arithmetic, up to errors far below those of float32."""
     module = program.module(check_guards=False).double()
-    for node in module.graph.nodes:
-        node.args = torch.fx.map_aggregate(node.args, _widened)
-        node.kwargs = torch.fx.map_aggregate(node.kwargs, _widened)
+    for node in list(module.graph.nodes):
         if node.target is torch.ops.aten._assert_tensor_metadata.default:
-            node.graph.erase_node(node)
+            module.graph.erase_node(node)
+            continue
+        node.args = torch.fx.node.map_aggregate(node.args, _widened)
+        node.kwargs = torch.fx.node.map_aggregate(node.kwargs, _widened)
     module.recompile()
-    return module.forward
+    forward: Callable[..., Tensor] = module.forward
+    return forward
 
 
 def sampled(box: tuple[Tensor, Tensor], count: int, generator: torch.Generator) -> Tensor:
@@ -81,31 +88,24 @@ def sampled(box: tuple[Tensor, Tensor], count: int, generator: torch.Generator) 
     return (lower + part * (upper - lower)).clamp(lower, upper)
 
 
-def slopes(
-    function: Callable[[Tensor], Tensor], points: Tensor, others: Tensor, p: float, q: float
-) -> Tensor:
-    """|f(x) - f(y)|_q / |x - y|_p of pairs, computed in float64; 0 of equal points."""
-    ratios = []
+@torch.no_grad()
+def steepest(
+    function: Callable[[Tensor], Tensor], box: tuple[Tensor, Tensor], seed: int
+) -> Mapping[Norms, float]:
+    """The largest |f(x) - f(y)|_q / |x - y|_p of pairs in a box, far apart and near, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    points, others = sampled(box, 30, generator), sampled(box, 30, generator)
+    others[::2] = points[::2] + 1e-4 * (others[::2] - points[::2])
+    largest = {Norms(p, q): 0.0 for p in ORDERS for q in ORDERS}
     for x, y in zip(points, others, strict=True):
-        distance = (x - y).flatten().norm(p)
-        change = (function(x) - function(y)).flatten().norm(q)
-        ratios.append(change / distance if distance > 0 else distance)
-    return torch.stack(ratios)
+        change = (function(x) - function(y)).flatten()
+        for norms, known in largest.items():
+            distance = (x - y).flatten().norm(ORDERS[norms.inputs])
+            if distance > 1e-9:
+                slope = change.norm(ORDERS[norms.outputs]) / distance
+                largest[norms] = max(known, float(slope))
+    return largest
 
 
 def _widened(value: object) -> object:
     return torch.float64 if value is torch.float32 else value
-
-
-__all__ = [
-    "ARTIFACTS",
-    "Applied",
-    "Dim",
-    "Mapping",
-    "bundled",
-    "exported",
-    "in_float64",
-    "perceptron",
-    "sampled",
-    "slopes",
-]

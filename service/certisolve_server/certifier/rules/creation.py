@@ -7,7 +7,7 @@ import torch
 from certisolve_server.certifier.arithmetic import Interval
 
 from .abstraction import Abstraction, constant
-from .rule import Rules
+from .rule import Declined, Rules
 
 
 def zeros_like(self: Abstraction, **_placing: object) -> Abstraction:
@@ -35,8 +35,23 @@ def ones(size: Sequence[int], **_placing: object) -> Abstraction:
     return _filled(tuple(size), 1.0)
 
 
+def count(end: float, **_placing: object) -> Abstraction:
+    """0, 1, ... below a number (aten.arange), as reals."""
+    return count_from(0, end)
+
+
+def count_from(start: float, end: float, **_placing: object) -> Abstraction:
+    """Whole numbers from one to below another (aten.arange)."""
+    if start != int(start):
+        raise Declined(f"counts from {start}, which float64 may not reach exactly")
+    numbers = torch.arange(int(start), end, dtype=torch.float64)
+    return constant(Interval.exact(numbers))
+
+
 #: By overload.
 RULES: Rules = {
+    "aten.arange.default": count,
+    "aten.arange.start": count_from,
     "aten.full.default": full,
     "aten.ones.default": ones,
     "aten.ones_like.default": ones_like,

@@ -45,6 +45,11 @@ def keep(self: Abstraction, **_how: object) -> Abstraction:
     return self
 
 
+def viewed(self: Abstraction, size: Sequence[int]) -> Abstraction:
+    """Another shape; what has become a copy here cannot be viewed, so it is copied."""
+    return _moved(self, lambda x: x.reshape(size))
+
+
 def joined(tensors: Sequence[Abstraction], dim: int) -> Abstraction:
     """Tensors one after another along an axis (aten.cat)."""
     rank = len(tensors[0].shape)
@@ -92,6 +97,7 @@ RULES: Rules = {
     "aten.movedim.int": _moving(torch.ops.aten.movedim.int),
     "aten.numpy_T.default": _moving(torch.ops.aten.numpy_T.default),
     "aten.permute.default": _moving(torch.ops.aten.permute.default),
+    "aten.ravel.default": _moving(torch.ops.aten.ravel.default),
     "aten.repeat.default": _moving(torch.ops.aten.repeat.default),
     "aten.reshape.default": _moving(torch.ops.aten.reshape.default),
     "aten.select.int": _moving(torch.ops.aten.select.int),
@@ -101,7 +107,7 @@ RULES: Rules = {
     "aten.transpose.int": _moving(torch.ops.aten.transpose.int),
     "aten.unflatten.int": _moving(torch.ops.aten.unflatten.int),
     "aten.unsqueeze.default": _moving(torch.ops.aten.unsqueeze.default),
-    "aten.view.default": _moving(torch.ops.aten.reshape.default),
+    "aten.view.default": viewed,
     "aten.chunk.default": _parting(torch.ops.aten.chunk.default),
     "aten.split.Tensor": _parting(torch.ops.aten.split.Tensor),
     "aten.unbind.int": _parting(torch.ops.aten.unbind.int),

@@ -1,5 +1,7 @@
 """Which operators of the bundled programs have rules: all, and a new one does not slip in."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -39,8 +41,6 @@ def test_rules_take_the_arguments_of_the_schemas_they_stand_for():
 
 
 def _accepts(rule, arguments):
-    import inspect
-
     try:
         inspect.signature(rule).bind(**arguments)
     except TypeError:

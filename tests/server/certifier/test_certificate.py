@@ -1,0 +1,50 @@
+"""A certificate that bounds nothing cannot be made, nor a set that is none."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from certisolve_server.certifier.arithmetic import NotABound
+from certisolve_server.certifier.certificate import Certificate, Norms
+from certisolve_server.certifier.domain import box
+from certisolve_server.certifier.errors import InvalidRequest, NotCertified
+from certisolve_server.certifier.prepare import prepare
+from small_networks import exported
+
+
+@pytest.mark.parametrize("upper", [math.nan, math.inf, -math.inf, -1e-300])
+def test_what_is_no_finite_bound_is_no_certificate(upper):
+    with pytest.raises(NotCertified):
+        Certificate(Norms("l2", "l2"), (), (), upper, "mean_value", 0, "digest")
+
+
+def test_norms_are_known_ones():
+    with pytest.raises(InvalidRequest, match="l3"):
+        Norms("l2", "l3")
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "error"),
+    [
+        ({"x": torch.zeros(1, 3)}, {}, InvalidRequest),
+        ({"y": torch.zeros(1, 3)}, {"y": torch.ones(1, 3)}, InvalidRequest),
+        ({"x": torch.zeros(1, 4)}, {"x": torch.ones(1, 4)}, InvalidRequest),
+        ({"x": torch.full((1, 3), -math.inf)}, {"x": torch.ones(1, 3)}, InvalidRequest),
+        ({"x": torch.full((1, 3), math.nan)}, {"x": torch.ones(1, 3)}, InvalidRequest),
+        ({"x": torch.ones(1, 3)}, {"x": torch.zeros(1, 3)}, NotABound),
+    ],
+)
+def test_boxes_that_are_none_are_refused(lower, upper, error):
+    graph = prepare(exported(nn.Linear(3, 2), (1, 3)), {"x": (1, 3)})
+    with pytest.raises(error):
+        box(graph, lower, upper)
+
+
+def test_weights_that_are_not_numbers_are_refused():
+    net = nn.Linear(3, 2)
+    with torch.no_grad():
+        net.weight[0, 1] = math.nan
+    with pytest.raises(NotABound):
+        prepare(exported(net, (1, 3)), {"x": (1, 3)})
