@@ -60,8 +60,8 @@ def box(graph: Graph, lower: Mapping[str, Tensor], upper: Mapping[str, Tensor]) 
         upper: the opposite one.
 
     Raises:
-        InvalidRequest: an input is missing, unknown or of another shape.
-        NotABound: the ends are crossed, infinite or NaN.
+        InvalidRequest: an input is missing, unknown or of another shape, or its ends are crossed,
+            infinite or NaN.
     """
     names = {each.name for each in graph.inputs}
     if lower.keys() != names or upper.keys() != names:
@@ -71,8 +71,8 @@ def box(graph: Graph, lower: Mapping[str, Tensor], upper: Mapping[str, Tensor]) 
         ends = [torch.as_tensor(end[each.name], dtype=torch.float64) for end in (lower, upper)]
         if any(tuple(end.shape) != each.shape for end in ends):
             raise InvalidRequest(f"the box of {each.name!r} has another shape than {each.shape}")
-        if not all(bool(end.isfinite().all()) for end in ends):
-            raise InvalidRequest(f"the box of {each.name!r} is not finite")
+        if not bool(((ends[0] <= ends[1]) & ends[0].isfinite() & ends[1].isfinite()).all()):
+            raise InvalidRequest(f"the box of {each.name!r} is not finite, or its ends are crossed")
         sides[each.name] = Interval(ends[0].unsqueeze(0), ends[1].unsqueeze(0))
     return Boxes(MappingProxyType(sides))
 

@@ -69,7 +69,7 @@ def apply(node: Node, known: Mapping[str, Any]) -> Any:
         raise refusal(node)
     arguments = {name: _filled_in(value, known) for name, value in node.arguments.items()}
     try:
-        return rule(**arguments)
+        return _of_shape(node, rule(**arguments))
     except Declined as declined:
         raise UnsupportedOperator(node.operator, node.name, str(declined)) from declined
     except (NotABound, OutsideDomain) as error:
@@ -94,6 +94,14 @@ def refusal(node: Node) -> PossiblyDiscontinuous | UnsupportedOperator:
     if node.kind in ("integer", "boolean") or may_jump(node.operator):
         return PossiblyDiscontinuous(node.operator, node.name)
     return UnsupportedOperator(node.operator, node.name)
+
+
+def _of_shape(node: Node, result: Any) -> Any:
+    """The result, if its shape is the one that torch gives the node."""
+    if isinstance(result, Abstraction) and result.shape != node.shape:
+        reason = f"has a rule that gives the shape {result.shape} instead of {node.shape}"
+        raise UnsupportedOperator(node.operator, node.name, reason)
+    return result
 
 
 def _is_tensor(result: object) -> bool:

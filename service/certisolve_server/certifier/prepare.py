@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from .arithmetic import require_ieee_threads
 from .graph.fold import fold
 from .graph.lower import lower
 from .graph.node import Graph
@@ -30,7 +31,10 @@ def prepare(
         InvalidRequest: inputs or sizes that the program does not have.
         PossiblyDiscontinuous: a gate, outside of any pattern that is proven continuous.
         UnsupportedOperator: an operator without a rule.
+        NotCertified: a constant, or what is computed of constants, is not finite.
+        UnsoundArithmetic: a thread of this process does not compute in IEEE arithmetic.
     """
+    require_ieee_threads()
     lowered = fold(lower(program, shapes, frozen or {}, output), evaluate_exactly)
     graph = fold(recognise_splines(lowered), evaluate)
     refuse_unsupported(graph)

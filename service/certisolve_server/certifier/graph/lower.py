@@ -16,8 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram
 from torch.fx import Node as FxNode
 
-from certisolve_server.certifier.arithmetic import Interval
-from certisolve_server.certifier.errors import InvalidRequest, UnsupportedOperator
+from certisolve_server.certifier.arithmetic import Interval, NotABound
+from certisolve_server.certifier.errors import InvalidRequest, NotCertified, UnsupportedOperator
 
 from .node import Argument, Constant, Graph, Input, Node, Ref, kind_of, live
 
@@ -43,6 +43,7 @@ def lower(
         InvalidRequest: an input is missing, unknown, or has sizes that the program does not take.
         UnsupportedOperator: the program changes its buffers, or an operator's result is not known
             before its data is.
+        NotCertified: a constant is not finite.
     """
     _check_inputs(program, shapes, frozen)
     _check_unmutated(program)
@@ -55,8 +56,10 @@ def lower(
                 walk.fakes[node] = _fake_input(node, mode, shapes, given)
             elif node.op == "call_function":
                 _lower_call(node, walk)
+            elif node.op != "output":
+                raise UnsupportedOperator(node.op, node.name, "is no operator on tensors")
     constants = {
-        name: Constant(name, _exact(tensor), kind_of(tensor.dtype))
+        name: Constant(name, _exact(name, tensor), kind_of(tensor.dtype))
         for name, tensor in given.items()
     }
     inputs = tuple(Input(name, tuple(shape)) for name, shape in shapes.items())
@@ -89,6 +92,8 @@ def _check_inputs(
         **shapes,
         **{name: tensor.shape for name, tensor in frozen.items()},
     }.items():
+        if not isinstance(placeholders[name].meta["val"], Tensor):
+            raise InvalidRequest(f"input {name!r} is not a tensor")
         _check_shape(program, name, placeholders[name].meta["val"].shape, tuple(shape), sizes)
 
 
@@ -138,12 +143,11 @@ def _stored_tensors(program: ExportedProgram) -> dict[str, Tensor]:
     return {name: stored[target].detach() for name, target in names.items()}
 
 
-def _exact(tensor: Tensor) -> Interval:
-    if tensor.is_complex():
-        raise InvalidRequest("a complex tensor has no enclosure")
-    if tensor.dtype == torch.int64 and bool((tensor.abs() > 2**53).any()):
-        raise InvalidRequest("an integer beyond 2**53 is not exact in float64")
-    return Interval.exact(tensor.to(torch.float64))
+def _exact(name: str, tensor: Tensor) -> Interval:
+    try:
+        return Interval.exact(tensor)
+    except NotABound as error:
+        raise NotCertified(f"the constant {name!r} is no exact real tensor: {error}") from error
 
 
 def _fake_input(
@@ -152,7 +156,10 @@ def _fake_input(
     shapes: Mapping[str, tuple[int, ...]],
     given: Mapping[str, Tensor],
 ) -> Tensor:
-    declared = node.meta["val"]
+    declared = node.meta.get("val")
+    known = node.name in shapes or node.name in given
+    if not isinstance(declared, Tensor) or not known:
+        raise UnsupportedOperator("the input", node.name, "is not a tensor")
     shape = shapes[node.name] if node.name in shapes else tuple(given[node.name].shape)
     with mode:
         return torch.empty(shape, dtype=declared.dtype, device="cpu")

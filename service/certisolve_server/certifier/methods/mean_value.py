@@ -18,7 +18,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from certisolve_server.certifier.arithmetic import Interval, concatenate, matmul
+from certisolve_server.certifier.arithmetic import (
+    Interval,
+    concatenate,
+    matmul,
+    require_ieee_threads,
+)
 from certisolve_server.certifier.arithmetic.norms import operator_norm
 from certisolve_server.certifier.certificate import Certificate, Method, Norms
 from certisolve_server.certifier.domain import Boxes, seeds, values
@@ -51,6 +56,7 @@ def bound(graph: Graph, box: Boxes, norms: Norms) -> Certificate:
     """
     if len(box) != 1:
         raise InvalidRequest("a certificate is of one box")
+    require_ieee_threads()
     jacobian = enclose(graph, box).jacobian
     upper = float(operator_norm(jacobian, norms.inputs, norms.outputs))
     return certificate(box, norms, upper, "mean_value", 0, digest(graph))

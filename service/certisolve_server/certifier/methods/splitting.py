@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from certisolve_server.certifier.arithmetic import Interval
+from certisolve_server.certifier.arithmetic import Interval, require_ieee_threads
 from certisolve_server.certifier.arithmetic.norms import operator_norm
 from certisolve_server.certifier.certificate import Certificate, Method, Norms
 from certisolve_server.certifier.domain import Boxes
@@ -46,6 +46,7 @@ def split(
     """
     if len(box) != 1:
         raise InvalidRequest("one box is split, not several")
+    require_ieee_threads()
     search = _Search(graph, box, norms)
     name, best = digest(graph), math.inf
     while True:

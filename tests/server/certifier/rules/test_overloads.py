@@ -1,6 +1,8 @@
 """Which operators of the bundled programs have rules: all, and a new one does not slip in."""
 
 import inspect
+import json
+import zipfile
 
 import pytest
 import torch
@@ -18,15 +20,18 @@ WITHOUT_RULE: set[str] = set()
 
 @pytest.fixture(scope="module")
 def overloads():
+    """As they are written in the archives, which are read many times faster than by torch."""
     found = set()
     for path in sorted(ARTIFACTS.glob("*/*/program.pt2")):
-        for node in torch.export.load(path).graph.nodes:
-            if isinstance(node.target, torch._ops.OpOverload):
-                found.add(str(node.target))
-    return found
+        with zipfile.ZipFile(path) as archive:
+            (name,) = (name for name in archive.namelist() if name.endswith("models/model.json"))
+            graph = json.loads(archive.read(name))["graph_module"]["graph"]
+        found.update(node["target"].removeprefix("torch.ops.") for node in graph["nodes"])
+    return {target for target in found if target.startswith("aten.")}
 
 
 def test_every_overload_of_a_bundled_program_has_a_rule_or_is_listed(overloads):
+    assert len(overloads) > 60
     assert overloads - RULES.keys() - INTEGER_OPERATORS - LOWERED_AWAY == WITHOUT_RULE
 
 
