@@ -20,7 +20,8 @@ Evaluate: TypeAlias = Callable[[Node, Mapping[str, Constant]], Interval | None]
 def fold(graph: Graph, evaluate: Evaluate) -> Graph:
     """The same map, its constant nodes replaced by constants and the dead ones gone.
 
-    A node that cannot be evaluated stays, to be recognised as part of a pattern or refused.
+    A node that cannot be evaluated stays, to be recognised as part of a pattern or refused; so
+    does one of several results, whose parts are computed anew with every walk.
     """
     constants = dict(graph.constants)
     nodes = []

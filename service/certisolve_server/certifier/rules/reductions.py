@@ -1,12 +1,15 @@
-"""Sums and means over axes."""
+"""Sums, means and products over axes."""
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 
 from certisolve_server.certifier.arithmetic import Interval, total
 
+from . import shapes
 from .abstraction import Abstraction, mapped_linearly
-from .rule import Rules
+from .arithmetic import multiply
+from .rule import Declined, Rules
 
 
 def sum_over(
@@ -44,10 +47,23 @@ def mean_of_all(self: Abstraction, dtype: str | None) -> Abstraction:
     return mean_over(self, None, False, dtype)
 
 
+def product_over(self: Abstraction, dim: int, keepdim: bool, dtype: str | None) -> Abstraction:
+    """The product along an axis, factor by factor."""
+    del dtype
+    if self.shape[dim] == 0:
+        raise Declined("multiplies nothing")
+    product: Abstraction = reduce(multiply, shapes.RULES["aten.unbind.int"](self=self, dim=dim))
+    if not keepdim:
+        return product
+    kept: Abstraction = shapes.RULES["aten.unsqueeze.default"](self=product, dim=dim)
+    return kept
+
+
 #: By overload.
 RULES: Rules = {
     "aten.mean.default": mean_of_all,
     "aten.mean.dim": mean_over,
+    "aten.prod.dim_int": product_over,
     "aten.sum.default": sum_of_all,
     "aten.sum.dim_IntList": sum_over,
 }

@@ -66,6 +66,7 @@ OPERATORS = {
     "broadcast": lambda x: torch.matmul(torch.ones_like(x).view(2, 3), x.view(2, 3, 1)) - x[0, 1],
     "fused": lambda x: torch.addmm(x[:, :2], x, x.view(6, 1).expand(6, 2), beta=0.5, alpha=2.0),
     "selected": lambda x: torch.where(torch.arange(6) % 2 == 0, x, torch.sin(x)),
+    "products": lambda x: x.view(2, 3).prod(1, keepdim=True) * x.view(2, 3).prod(0),
     "clamped": lambda x: torch.clamp(x, 0.6, 0.9) + torch.clamp(x, min=0.7) * x.clamp(max=0.8),
     "smaller": lambda x: torch.minimum(x, 1 - x).abs() + torch.erf(x),
     "constants": lambda x: x * torch.cos(torch.arange(6, dtype=torch.float32) / 6 * 6.28),

@@ -19,7 +19,7 @@ from small_networks import Applied, exported
 KNOTS = torch.tensor([[-1.0, -0.7, -0.1, 0.0, 0.25, 1.0, 1.5]])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     degree=st.integers(1, 4),
     ends=st.tuples(st.integers(-400, 400), st.integers(0, 300)),
