@@ -1,0 +1,19 @@
+"""Networks of affine maps and slope-restricted functions in turn: global bounds by LipSDP."""
+
+from .bound import ChainCertificate as ChainCertificate
+from .bound import bound as bound
+from .bound import recheck as recheck
+from .chain import Chain as Chain
+from .chain import Slopes as Slopes
+from .verify import UnverifiedMultipliers as UnverifiedMultipliers
+from .verify import verified_bound as verified_bound
+
+__all__ = [
+    "Chain",
+    "ChainCertificate",
+    "Slopes",
+    "UnverifiedMultipliers",
+    "bound",
+    "recheck",
+    "verified_bound",
+]
