@@ -5,6 +5,7 @@ from .bound import bound as bound
 from .bound import recheck as recheck
 from .chain import Chain as Chain
 from .chain import Slopes as Slopes
+from .spectral import spectral_chain as spectral_chain
 from .verify import UnverifiedMultipliers as UnverifiedMultipliers
 from .verify import verified_bound as verified_bound
 
@@ -15,5 +16,6 @@ __all__ = [
     "UnverifiedMultipliers",
     "bound",
     "recheck",
+    "spectral_chain",
     "verified_bound",
 ]
