@@ -28,11 +28,11 @@ def report(
 
 @pytest.fixture(scope="session")
 def fleet_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`double`, `scale` and `count` on 16 or 32 points; `work` and `heavy` on any number.
+    """`double` and `scale` on 16 or 32 points; `work` and `heavy` on any number.
 
     `work` leaves its points as they are, after arithmetic that grows with the cube of their number:
     how long a request keeps a worker busy is for the request to say. `heavy` doubles them, after a
-    fraction of a second for a megabyte. `count` adds one in each of many steps, of milliseconds.
+    fraction of a second for a megabyte.
     """
     root = tmp_path_factory.mktemp("fleet-models")
     write_artifact(root, Pointwise(lambda u: 2 * u), field_manifest("double"))
@@ -42,8 +42,15 @@ def fleet_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         field_manifest("scale", parameters=(parameter("gain", 0.0, 9.0, 3.0),)),
     )
     write_artifact(root, Pointwise(_double_slowly), _points_manifest("heavy"))
-    write_artifact(root, Pointwise(_count), _count_manifest(), answer=lambda u: _count(u)[:, None])
     write_artifact(root, Pointwise(_work), _points_manifest("work", max_batch_size=4))
+    return root
+
+
+@pytest.fixture(scope="session")
+def counting_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`count`, which adds one in each of its steps; a step takes about a millisecond."""
+    root = tmp_path_factory.mktemp("counting-models")
+    write_artifact(root, Pointwise(_count), _count_manifest(), answer=lambda u: _count(u)[:, None])
     return root
 
 

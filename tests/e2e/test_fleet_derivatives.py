@@ -1,5 +1,6 @@
 """Derivatives through a gateway, Redis and a worker."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +16,13 @@ MANY_POINTS = 30_000
 
 
 @pytest.fixture(scope="module")
-def fleet(fleet_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    directory = tmp_path_factory.mktemp("derivatives") / "fleet"
-    with run_fleet(fleet_models, directory) as fleet:
+def fleet(
+    fleet_models: Path, counting_models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
+    directory = tmp_path_factory.mktemp("derivatives")
+    for models in (fleet_models, counting_models):
+        shutil.copytree(models, directory / "models", dirs_exist_ok=True)
+    with run_fleet(directory / "models", directory / "fleet") as fleet:
         yield fleet
 
 

@@ -15,24 +15,23 @@ from fleet import Fleet, Process, poll_until, run_fleet
 ZEROS = np.zeros(16, np.float32)
 #: Signs of life come so seldom that what is freed before was freed by being told.
 _NEVER_S = 3000
-_LOAD = ("--load", "count")
 
 
 @pytest.fixture(scope="module")
-def slow_fleet(fleet_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def slow_fleet(counting_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     directory = tmp_path_factory.mktemp("steps") / "fleet"
     options = ("--lease-s", str(_NEVER_S))
-    with run_fleet(fleet_models, directory, options=options, worker_options=_LOAD) as fleet:
+    with run_fleet(counting_models, directory, options=options) as fleet:
         yield fleet
 
 
 @pytest.fixture(scope="module")
-def mortal_fleet(fleet_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def mortal_fleet(
+    counting_models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
     directory = tmp_path_factory.mktemp("mortal") / "fleet"
     options = ("--lease-s", "1")
-    with run_fleet(
-        fleet_models, directory, workers=2, options=options, worker_options=_LOAD
-    ) as fleet:
+    with run_fleet(counting_models, directory, workers=2, options=options) as fleet:
         yield fleet
 
 

@@ -18,9 +18,9 @@ _PATIENT = RetryPolicy(max_attempts=200, base_delay_s=0.1, max_delay_s=0.2)
 
 
 @pytest.fixture(scope="module")
-def fleet(fleet_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def fleet(counting_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     directory = tmp_path_factory.mktemp("streams") / "fleet"
-    with run_fleet(fleet_models, directory) as fleet:
+    with run_fleet(counting_models, directory) as fleet:
         yield fleet
 
 
