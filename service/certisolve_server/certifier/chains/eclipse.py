@@ -7,7 +7,8 @@ t = 1 / (eta cap). For slopes in [0, 1] that is 2 / m, as in the paper.
 
 One number for a layer is far off where its neurons are scaled differently, as in sandwich layers.
 So the same is done for neurons scaled to an A X^{-1} A^T with ones on the diagonal, and the better
-of both is taken.
+of both is taken. A search goes on best from the second, which is seldom at the edge of what is
+feasible.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import torch
 from certisolve_server.certifier.arithmetic.rounding import Numbers
 
 from .chain import Chain, Slopes
-from .recursion import Infeasible, identity, schur_complement, squared_gains
+from .recursion import Infeasible, gains, identity, schur_complement
 
 #: From A X^{-1} A^T, (..., rows, rows), and eta cap of each row to multipliers, (rows,).
 Choice: TypeAlias = Callable[[Numbers, Numbers], Numbers]
@@ -96,8 +97,8 @@ def _feasible(
 
 
 def _gain(chain: Chain, chosen: tuple[Numbers, ...]) -> float:
-    gains = squared_gains(chain, chosen)
-    return float("inf") if isinstance(gains, Infeasible) else float(gains.max())
+    found = gains(chain, chosen)
+    return float("inf") if isinstance(found, Infeasible) else float(found.squared.max())
 
 
 def _is_positive(x: Numbers) -> bool:

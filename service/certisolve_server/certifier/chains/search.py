@@ -1,9 +1,11 @@
 """Better multipliers, by the gradient of the bound with respect to their logarithms.
 
 The bound is smooth where the largest eigenvalue is simple, which at the best multipliers it is not;
-so the logarithm of a sum of powers of eigenvalues is minimised, of ever higher powers. Descent by
-L-BFGS with backtracking (Nocedal and Wright, Numerical Optimization, algorithm 7.4), which never
-leaves the feasible multipliers. Nothing here proves anything.
+so the logarithm of a sum of powers of eigenvalues is minimised, of ever higher powers. Descent gets
+stuck close to multipliers that are not feasible; a barrier, - log det X_i, of ever less weight then
+leads inside again (Boyd and Vandenberghe, Convex Optimization, section 11.3). Descent is by L-BFGS
+with backtracking (Nocedal and Wright, Numerical Optimization, algorithm 7.4). Nothing here proves
+anything.
 """
 
 import math
@@ -16,9 +18,10 @@ import torch
 from certisolve_server.certifier.arithmetic.rounding import Numbers
 
 from .chain import Chain
-from .recursion import Infeasible, squared_gains
+from .recursion import Infeasible, gains
 
-_POWERS = (4.0, 16.0, 64.0, 256.0, 1024.0)
+#: Of sums of powers of eigenvalues the power, and the weight of the barrier for each neuron.
+_STAGES = ((4.0, 0.0), (64.0, 0.0), (1024.0, 0.1), (1024.0, 1e-3), (1024.0, 1e-5))
 _MEMORY = 24
 _SUFFICIENT = 1e-4
 _MOST_BACKTRACKS = 25
@@ -41,8 +44,9 @@ def search(
     sizes = [weights.numel() for weights in start]
     point = torch.cat([weights.log() for weights in start])
     best = math.inf
-    for power in _POWERS:
-        for reached, value in _descend(_Objective(chain, sizes, power), point, go_on):
+    for power, share in _STAGES:
+        objective = _Objective(chain, sizes, power, share / max(1, sum(sizes)))
+        for reached, value in _descend(objective, point, go_on):
             point = reached
             if value < best:
                 best = value
@@ -64,18 +68,20 @@ class _Objective:
     chain: Chain
     sizes: list[int]
     power: float
+    barrier: float
 
     def __call__(self, point: Numbers) -> _Step | None:
         """None where the point is infeasible, or so close that its gradient is not a number."""
         variable = point.detach().requires_grad_()
         with torch.enable_grad():
-            gains = squared_gains(self.chain, torch.split(variable.exp(), self.sizes))
-            if isinstance(gains, Infeasible):
+            found = gains(self.chain, torch.split(variable.exp(), self.sizes))
+            if isinstance(found, Infeasible):
                 return None
-            logs = gains[gains > 0].log()
+            logs = found.squared[found.squared > 0].log()
             if not logs.numel():
                 return None
             smooth = torch.logsumexp(self.power * logs, 0) / self.power
+            smooth = smooth - self.barrier * found.volume
             (gradient,) = torch.autograd.grad(smooth, variable)
         if not bool(smooth.isfinite() & gradient.isfinite().all()):
             return None
