@@ -227,3 +227,29 @@ def test_sandwich_layers_are_bounded_by_the_constant_they_are_built_for(sizes, s
     certificate = bound(chain, steps(400))
     assert attained(chain, 50) * (1 - 1e-12) <= certificate.upper <= gamma * (1 + 1e-6)
     assert float(product_bound(chain)) > gamma
+
+
+def dissipation(chain: Chain, chosen: tuple[torch.Tensor, ...], gain: float) -> torch.Tensor:
+    """gain^2 |x|^2 - |y|^2 - sum q_i as one matrix of (x, h_1, ..., h_{L-1})."""
+    sizes = [a.shape[-1] for a in chain.maps]
+    parts = list(torch.eye(sum(sizes), dtype=torch.float64).split(sizes))
+    y = chain.maps[-1].lower @ parts[-1]
+    total = gain**2 * parts[0].mT @ parts[0] - y.mT @ y
+    for k, weights in enumerate(chosen):
+        z, h = chain.maps[k].lower @ parts[k], parts[k + 1]
+        alpha, beta = chain.slopes[k].least[:, None], chain.slopes[k].most[:, None]
+        product = (h - alpha * z).mT @ (gain**2 * weights[:, None] * (beta * z - h))
+        total = total - (product + product.mT) / 2
+    return total
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky", "gelu", "steep"])
+def test_bounds_are_those_of_the_whole_inequality_at_once(name):
+    chain = chain_of((3, 6, 5, 2), *SLOPES[name])
+    chosen = closed_form(chain)
+    gain = verified_bound(chain, chosen)
+    least = [
+        float(torch.linalg.eigvalsh(dissipation(chain, chosen, gain * share)).min())
+        for share in (1 + 1e-7, 1 - 1e-5)
+    ]
+    assert least[0] >= 0 > least[1]
