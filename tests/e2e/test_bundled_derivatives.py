@@ -11,6 +11,8 @@ from certisolve import Client, ModelInfo
 from certisolve_server.artifacts import golden_cases, scan
 from certisolve_server.bench import LocalServer, local_server
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "models" / "artifacts"
 PAGE = ROOT / "docs" / "derivatives.md"

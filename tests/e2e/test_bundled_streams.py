@@ -12,6 +12,8 @@ from certisolve_server.artifacts import golden_cases, scan
 from certisolve_server.jobs import Artifact
 from fleet import Fleet, run_fleet
 
+pytestmark = pytest.mark.slow
+
 ARTIFACTS = Path(__file__).parents[2] / "models" / "artifacts"
 #: What is asked of each: beyond the history, into the memory, at any times.
 ASKED: dict[str, dict[str, Any]] = {

@@ -13,6 +13,8 @@ from certisolve.manifest import Stepping, TensorSpec, ValidatedResolution
 from fleet import Fleet, poll_until, run_fleet
 from helpers import Pointwise, field_manifest, write_artifact
 
+pytestmark = pytest.mark.slow
+
 DT = 0.25
 NUM_STEPS = 400
 #: Frames that go through Redis, and frames that go beside it.

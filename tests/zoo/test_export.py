@@ -137,6 +137,7 @@ def test_an_artifact_that_is_up_to_date_is_left_alone(spec, artifact, repository
     assert (artifact / "manifest.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 # torch's own decompositions ask for LeafSpec, which its pytree module deprecates.
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning")
 def test_onnx_runtime_reproduces_the_network(spec, model, tmp_path):
