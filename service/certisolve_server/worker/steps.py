@@ -173,13 +173,15 @@ class Steps:
         place = cast(Place, plan.lane)
         joining = self._join(plan)
         bank = self._bank(place, joining)
+        # A new bank, perhaps in the place of one that was lost, has no slots to give up.
+        leaves = plan.leaves if bank.riders else ()
         bank.lay_out(plan, joining)
         self._interrupted = False
         max_s = _SHARED_S if shared or len(self._banks) > 1 else _ALONE_S
         started_at = time.perf_counter()
         try:
             run = await self._device_thread.call(
-                partial(_carry_out, bank.slots, plan, joining, self._is_interrupted, max_s)
+                partial(_carry_out, bank.slots, leaves, plan, joining, self._is_interrupted, max_s)
             )
         except Exception as error:
             self._failed(plan, bank, error, time.perf_counter() - started_at)
@@ -239,6 +241,8 @@ class Steps:
         """No room, most likely: newcomers fail, the others begin again where there is some."""
         _log.error("slots_lost lane=%s", plan.lane, exc_info=error)
         self._batcher.advance(plan, [SlotStatus.RUNNING] * len(plan.slots), 0.0)
+        engine = cast(SteppingEngine, bank.riders[0].loaded.engine)
+        self._banks[cast(Place, plan.lane)] = _Bank(engine.open_bank())
         newcomers = {request_id for request_id, _ in plan.joins}
         for rider in bank.riders:
             job_id = rider.held.job.id
@@ -315,6 +319,7 @@ class _LayoutFailed(Exception):
 
 def _carry_out(
     slots: SlotBank,
+    leaves: Sequence[int],
     plan: Plan,
     joining: Sequence[_Rider],
     interrupted: Callable[[], bool],
@@ -323,7 +328,7 @@ def _carry_out(
     """In the device thread."""
     jobs = [(rider.held.job, slot) for rider, (_, slot) in zip(joining, plan.joins, strict=True)]
     try:
-        slots.lay_out(plan.leaves, plan.moves, jobs)
+        slots.lay_out(leaves, plan.moves, jobs)
     except Exception as error:
         raise _LayoutFailed(str(error)) from error
     if not plan.slots:

@@ -239,6 +239,21 @@ async def test_newcomers_that_find_no_room_fail_and_the_others_begin_again() -> 
     assert len(engine.steps) == 6
 
 
+async def test_who_waits_for_the_bytes_of_lost_slots_gets_slots_anew() -> None:
+    engine = ScriptedSlots()
+    async with running(engine, max_state_bytes=8) as site:
+        await site.submit(job("good", 5))
+        await enter(engine)
+        await site.submit(job("big", 5, UNWELCOME))
+        await until(lambda: site.worker.num_running == 2)
+        await site.submit(job("next", 5))
+        await until(lambda: site.worker.num_running == 3)
+        engine.open()
+        assert await first(site, "next") == await first(site, "good") == 2.0
+        with pytest.raises(InternalError, match="room"):
+            await site.broker.result("big")
+
+
 async def test_a_state_that_is_larger_than_all_room_is_refused() -> None:
     async with running(ScriptedSlots(), max_state_bytes=100) as site:
         await site.submit(job("huge", 1, size=101))
