@@ -17,7 +17,7 @@ from certisolve_server.telemetry import Metrics, Tracing
 from .device_thread import DeviceThread
 from .held import Held
 from .passes import Passes
-from .placement import Placement
+from .placement import Place, Placement
 from .source import Source
 from .steps import Steps
 
@@ -98,6 +98,7 @@ class Worker:
             for broker in brokers
         ]
         self._draining = False
+        self._num_starting = 0
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -170,7 +171,7 @@ class Worker:
     async def _claim_forever(self, source: Source) -> None:
         while True:
             await self._until(lambda: self._may_claim(source))
-            taken = self._passes.waiting_by_place
+            taken: Counter[Place] = self._passes.waiting_by_place
             if self._steps:
                 taken = taken + self._steps.taken_by_place
             capacity = self._placement.capacity(taken)
@@ -221,9 +222,13 @@ class Worker:
 
     async def _admit_to_steps(self, source: Source, claims: Sequence[Claim], now: float) -> None:
         # There are free slots for them: they run from the next step on.
+        self._num_starting += len(claims)
         wanted = await source.start(claims)
-        mine = [claim for claim in claims if claim.job.id in wanted]
-        if claims[0].job.model not in self._placement:  # unloaded meanwhile
+        self._num_starting -= len(claims)
+        self._change.set()
+        # Some may have been cancelled meanwhile, too late for `start` to know.
+        mine = [claim for claim in claims if claim.job.id in wanted and source.holds(claim)]
+        if self._draining or claims[0].job.model not in self._placement:
             source.release(mine)
             return
         for claim in mine:
@@ -245,7 +250,7 @@ class Worker:
 
     def _drained(self) -> bool:
         quiet = all(source.settled and not source.claiming for source in self._sources)
-        return quiet and not self._running
+        return quiet and not self._num_starting and not self._running
 
     def _steps_changed(self, has_room: bool) -> None:
         self._change.set()

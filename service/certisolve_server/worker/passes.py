@@ -1,7 +1,5 @@
 """Jobs that are answered in one go: wait, form batches, run."""
 
-import logging
-from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -12,15 +10,16 @@ from numpy.typing import NDArray
 from certisolve_server.batching import AbstractBatcher, DynamicBatcher, Request
 from certisolve_server.engines import AbstractDevice, AbstractEngine, LoadedEngine, Step, derive
 from certisolve_server.errors import Cancelled
-from certisolve_server.jobs import Lane, ModelKey, Outcome, SolveJob, Timings
+from certisolve_server.jobs import Lane, ModelKey, SolveJob, Timings
 from certisolve_server.telemetry import Metrics, Tracing
 
 from .device_thread import DeviceThread
 from .held import Held
 from .placement import Place, Placement, lane_of
+from .reports import fail, outcome_of, outcome_of_row
 from .source import Answer, Source
+from .tally import Tally
 
-_log = logging.getLogger(__name__)
 # A pass shorter than the way to another thread and back is run where it is.
 _THREAD_SWITCH_S = 100e-6
 
@@ -62,8 +61,8 @@ class Passes:
         clock: Callable[[], float],
         changed: Callable[[], None],
     ) -> None:
-        self.num_running: Counter[ModelKey] = Counter()
-        self.waiting_by_place: Counter[Place] = Counter()
+        self.num_running: Tally[ModelKey] = Tally()
+        self.waiting_by_place: Tally[Place] = Tally()
         self._placement = placement
         self._device = device
         self._device_thread = device_thread
@@ -125,7 +124,7 @@ class Passes:
         return Batch(lane, self._placement[lane.model], held)
 
     def _left(self, place: Place, count: int) -> None:
-        self.waiting_by_place -= Counter({place: count})
+        self.waiting_by_place.leave(place, count)
         self._changed()
 
     def _drop_expired(self, request: Request, now: float) -> None:
@@ -143,7 +142,7 @@ class Passes:
             if wanted:
                 await self._answer(batch._replace(held=wanted))
         finally:
-            self.num_running -= Counter({batch.lane.model: len(batch.held)})
+            self.num_running.leave(batch.lane.model, len(batch.held))
             self._changed()
 
     async def _answer(self, batch: Batch) -> None:
@@ -160,27 +159,19 @@ class Passes:
         [held] = batch.held
         job = held.job
         self._deriving.add(job.id)
-        interrupted = lambda: job.id not in self._deriving  # noqa: E731 - asked by another thread
         try:
             derived = await self._device_thread.call(
-                derive, batch.loaded.engine, job, interrupted=interrupted
+                derive,
+                batch.loaded.engine,
+                job,
+                interrupted=lambda: job.id not in self._deriving,  # asked by that thread
             )
         except Cancelled:
             return
         finally:
             self._deriving.discard(job.id)
         queue_ms = 1e3 * (started_at - job.submitted_at)
-        outcome = Outcome(
-            model=job.model,
-            outputs=derived.outputs,
-            finite=derived.finite,
-            timings=Timings(queue_ms, 0.0, derived.compute_ms),
-            batch_size=1,
-            context=job.context,
-            findings=derived.findings,
-            t=derived.t,
-            ending=derived.ending,
-        )
+        outcome = outcome_of(job, derived, Timings(queue_ms, 0.0, derived.compute_ms), 1)
         num_bytes = sum(output.nbytes for output in derived.outputs)
         held.source.answer([(held.claim, outcome)], num_bytes)
         self._observe([job], _Pass(derived.compute_ms), started_at, [queue_ms])
@@ -192,10 +183,7 @@ class Passes:
                 await self._answer(batch._replace(held=[held]))
             return
         [held] = batch.held
-        job = held.job
-        _log.error("solve_failed job=%s model=%s", job.id, job.model.name, exc_info=error)
-        self._metrics.batch_failed(job.model, 1)
-        held.fail(error)
+        fail(held, error, self._metrics)
 
     async def _step(self, batch: Batch) -> Step:
         jobs = [held.job for held in batch.held]
@@ -213,7 +201,7 @@ class Passes:
         answers: dict[Source, list[Answer]] = {}
         for row, (source, claim, _) in enumerate(batch):
             timings = Timings(queue_ms[row], step.batch_ms, step.compute_ms)
-            answer = (claim, _outcome(claim.job, step, row, timings))
+            answer = (claim, outcome_of_row(claim.job, step, row, timings))
             answers.setdefault(source, []).append(answer)
         row_bytes = sum(output.nbytes for output in step.outputs) // len(batch)
         for source, own in answers.items():
@@ -270,15 +258,3 @@ def _columns(jobs: Sequence[SolveJob]) -> list[list[NDArray[Any]]]:
     inputs = [list(column) for column in zip(*(job.inputs for job in jobs), strict=True)]
     parameters = zip(*(job.parameters for job in jobs), strict=True)
     return inputs + [[np.float32(value) for value in column] for column in parameters]
-
-
-def _outcome(job: SolveJob, step: Step, row: int, timings: Timings) -> Outcome:
-    return Outcome(
-        model=job.model,
-        outputs=step.row(row),
-        finite=step.finite[row],
-        timings=timings,
-        batch_size=step.batch_size,
-        context=job.context,
-        findings={name: float(values[row]) for name, values in step.findings.items()},
-    )

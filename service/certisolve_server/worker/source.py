@@ -117,6 +117,11 @@ class Source:
         """Keep a claim's lease alive until its job is reported."""
         self._held[claim.job.id] = claim
 
+    def holds(self, claim: Claim) -> bool:
+        """Whether a claim is held still: not reported, cancelled or lost."""
+        held = self._held.get(claim.job.id)
+        return held is not None and held.token == claim.token
+
     async def start(self, claims: Sequence[Claim]) -> set[str]:
         """Mark jobs as running; the ids of those that may run."""
         waiting = [claim for claim in claims if not claim.started]
@@ -235,12 +240,7 @@ class Source:
 
     def _let_go(self, claims: Sequence[Claim]) -> list[Claim]:
         """Hold claims no longer; those that were held, and not again since."""
-        gone = []
-        for claim in claims:
-            held = self._held.get(claim.job.id)
-            if held is not None and held.token == claim.token:
-                gone.append(self._held.pop(claim.job.id))
-        return gone
+        return [self._held.pop(claim.job.id) for claim in claims if self.holds(claim)]
 
     # --- Signs of life ----------------------------------------------------------------------------
 

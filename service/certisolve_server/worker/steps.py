@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,13 +10,15 @@ from typing import cast
 from certisolve_server.batching import ContinuousBatcher, Plan, SlotStatus, SteppingRequest
 from certisolve_server.engines import Ended, LoadedEngine, Run, SlotBank, SteppingEngine
 from certisolve_server.errors import BodyTooLarge, InternalError
-from certisolve_server.jobs import Frame, ModelKey, Outcome, Timings
+from certisolve_server.jobs import Frame, ModelKey, Timings
 from certisolve_server.telemetry import Metrics, Tracing
 
 from .device_thread import DeviceThread
 from .held import Held
 from .placement import Place, Placement, lane_of
+from .reports import fail, outcome_of
 from .source import Answer, Source
+from .tally import Tally
 
 _log = logging.getLogger(__name__)
 #: Seconds of steps in one go while others wait for the device, and while nobody does: a newcomer
@@ -84,8 +85,8 @@ class Steps:
         clock: Callable[[], float],
         changed: Callable[[bool], None],
     ) -> None:
-        self.num_running: Counter[ModelKey] = Counter()
-        self.taken_by_place: Counter[Place] = Counter()
+        self.num_running: Tally[ModelKey] = Tally()
+        self.taken_by_place: Tally[Place] = Tally()
         self._placement = placement
         self._device_thread = device_thread
         self._max_state_bytes = max_state_bytes
@@ -216,10 +217,10 @@ class Steps:
                 continue
             self._forget(rider.held.job.id)
             if what.error is not None:
-                self._fail(rider, what.error)
+                fail(rider.held, what.error, self._metrics)
             else:
-                outcome = self._outcome(rider, what, len(plan.slots))
-                answers.setdefault(rider.held.source, []).append((rider.held.claim, outcome))
+                answer = self._answer(rider, what, len(plan.slots))
+                answers.setdefault(rider.held.source, []).append(answer)
         for source, own in answers.items():
             num_bytes = sum(array.nbytes for _, outcome in own for array in outcome.outputs)
             source.answer(own, num_bytes)
@@ -235,7 +236,7 @@ class Steps:
             self._give_up(plan, bank, error)
             return
         for end in self._batcher.fail(plan, duration_s):
-            self._fail(self._forget(end.request.id), error)
+            fail(self._forget(end.request.id).held, error, self._metrics)
 
     def _give_up(self, plan: Plan, bank: _Bank, error: Exception) -> None:
         """No room, most likely: newcomers fail, the others begin again where there is some."""
@@ -246,31 +247,28 @@ class Steps:
         newcomers = {request_id for request_id, _ in plan.joins}
         for rider in bank.riders:
             job_id = rider.held.job.id
-            if self.drop(job_id) is None:
+            if self._riders.get(job_id) is not rider:  # gone, and perhaps here again
                 continue
+            self.drop(job_id)
             if job_id in newcomers:
-                self._fail(rider, InternalError(f"no room on the device for {job_id}"))
+                no_room = InternalError(f"no room on the device for {job_id}")
+                fail(rider.held, no_room, self._metrics)
             else:
                 rider.held.source.release([rider.held.claim])
-
-    def _fail(self, rider: _Rider, error: Exception) -> None:
-        job = rider.held.job
-        _log.error("solve_failed job=%s model=%s", job.id, job.model.name, exc_info=error)
-        self._metrics.batch_failed(job.model, 1)
-        rider.held.fail(error)
 
     def _forget(self, job_id: str) -> _Rider:
         rider = self._riders.pop(job_id)
         job, place = rider.held.job, rider.held.place
         was_full = self.taken_by_place[place] >= rider.loaded.batch_sizes(job.lane)[-1]
-        self.num_running -= Counter((job.model,))
-        self.taken_by_place -= Counter((place,))
+        self.num_running.leave(job.model)
+        self.taken_by_place.leave(place)
         self._changed(was_full)
         return rider
 
-    def _outcome(self, rider: _Rider, what: Ended, batch_size: int) -> Outcome:
+    def _answer(self, rider: _Rider, what: Ended, batch_size: int) -> Answer:
         job, now = rider.held.job, self._clock()
         joined_at, queue_ms = rider.joined_at or now, _queue_ms(rider)
+        timings = Timings(queue_ms, 0.0, 1e3 * (now - joined_at))
         if job.terms.traceparent:
             self._tracing.batch(
                 job.model,
@@ -279,20 +277,9 @@ class Steps:
                 now,
                 batch_size,
                 queue_ms=[queue_ms],
-                compute_ms=1e3 * (now - joined_at),
+                compute_ms=timings.compute_ms,
             )
-        return Outcome(
-            model=job.model,
-            outputs=what.outputs,
-            finite=what.finite,
-            timings=Timings(queue_ms, 0.0, 1e3 * (now - joined_at)),
-            batch_size=batch_size,
-            context=job.context,
-            findings=what.findings,
-            t=what.t,
-            ending=what.ending,
-            states=what.states,
-        )
+        return rider.held.claim, outcome_of(job, what, timings, batch_size, what.states)
 
     def _count(self, plan: Plan, joining: Sequence[_Rider], run: Run) -> None:
         if not run.num_steps:

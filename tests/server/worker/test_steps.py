@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from brokers import Clock
-from certisolve_server.broker import Capacity, MemoryBroker
+from certisolve_server.broker import Capacity, Claim, MemoryBroker
 from certisolve_server.engines import Ended, LoadedEngine, Pace, Run, SlotBank, SteppingEngine
 from certisolve_server.engines.device import CpuDevice
 from certisolve_server.errors import BodyTooLarge, Cancelled, DeadlineExceeded, InternalError
 from certisolve_server.jobs import Artifact, Frame, JobState, Lane, SolveJob, Terms, Work
 from helpers import field_manifest
+from remote_broker import RemoteBroker
 from worker_site import CONTEXT, MODEL, OTHER_MODEL, ScriptedEngine, Site, running, until
 from worker_site import job as pass_job
 
@@ -339,6 +340,56 @@ async def test_draining_hands_long_jobs_back_when_its_time_is_up() -> None:
         (claim,) = await site.broker.claim(Capacity({MODEL: 1}))
         assert claim.job.id == "long"
         assert not claim.suspect
+
+
+class SlowToStart(RemoteBroker):
+    """Its word that a job may run arrives late."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryBroker())
+        self.said = asyncio.Event()
+        self.arrives = asyncio.Event()
+
+    async def start(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        wanted = await super().start(claims)
+        self.said.set()
+        await self.arrives.wait()
+        return wanted
+
+
+async def test_a_job_that_is_cancelled_while_it_starts_makes_no_step() -> None:
+    engine, broker = ScriptedSlots(), SlowToStart()
+    async with running(engine, broker) as site:
+        await site.submit(job("a", 3))
+        await enter(engine)
+        await site.submit(job("b", 3))
+        await broker.said.wait()
+        await broker.cancel("b")
+        await asyncio.sleep(0.01)  # the news reach the worker
+        broker.arrives.set()
+        engine.open()
+        assert await first(site, "a") == 2.0
+        await until(lambda: site.worker.num_running == 0)
+    assert not [names for names in engine.steps if "b" in names]
+
+
+async def test_draining_waits_for_jobs_that_start_and_hands_them_back() -> None:
+    engine, broker = ScriptedSlots(), SlowToStart()
+    async with running(engine, broker) as site:
+        await site.submit(job("a", 3))
+        await enter(engine)
+        await site.submit(job("b", 3))
+        await broker.said.wait()
+        draining = asyncio.create_task(site.worker.drain())
+        engine.open()
+        assert await first(site, "a") == 2.0
+        await until(lambda: site.worker.num_running == 0)
+        await asyncio.sleep(0.01)
+        assert not draining.done()
+        broker.arrives.set()
+        await draining
+        (claim,) = await broker.claim(Capacity({MODEL: 1}))
+        assert claim.job.id == "b"
 
 
 async def test_a_suspect_steps_alone() -> None:
