@@ -138,7 +138,8 @@ class Solution:
         Raises:
             MissingDependency: xarray is not installed.
         """
-        dataset = _dataset(self.fields, self.axes, {**self.coords, "t": self.t})
+        # A model may have a grid axis of that name.
+        dataset = _dataset(self.fields, self.axes, {"t": self.t, **self.coords})
         if "t" not in dataset.coords and self.t.size == 1:
             dataset = dataset.assign_coords(t=self.t[0])
         return dataset.assign_attrs(self._attributes())
@@ -184,7 +185,7 @@ class Frame:
         Raises:
             MissingDependency: xarray is not installed.
         """
-        dataset = _dataset(self.fields, self.axes, {**self.coords})
+        dataset = _dataset(self.fields, self.axes, self.coords)
         return dataset.assign_coords(t=self.t).assign_attrs(_model_attributes(self.model))
 
 

@@ -43,6 +43,15 @@ def test_times_that_are_an_axis_label_it():
     assert solution.to_xarray()["u"].sel(t=1.0).dims == ("x",)
 
 
+@pytest.mark.parametrize("t", [np.zeros(0), np.array([1.0])], ids=["no time", "a time"])
+def test_a_grid_axis_named_t_keeps_its_points(t):
+    coords = {"t": np.array([0.0, 0.25]), "x": SOLUTION.coords["x"]}
+    solution = dataclasses.replace(
+        SOLUTION, fields={"u": np.zeros((2, 3))}, axes={"u": ("t", "x")}, t=t, coords=coords
+    )
+    assert solution.to_xarray()["t"].values.tolist() == [0.0, 0.25]
+
+
 def test_a_stationary_solution_has_no_time():
     assert "t" not in dataclasses.replace(SOLUTION, t=np.zeros(0)).to_xarray().coords
 

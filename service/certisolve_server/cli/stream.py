@@ -30,7 +30,7 @@ def follow(
     frames: list[Frame] = []
     with client.stream(model, inputs, **asked) as stream, _progress() as progress:
         task = progress.add_task(f"streaming {escape(model)}", total=None)
-        show = _shower(client, model, inputs, plot)
+        show = _shower(client, model, asked.get("version"), inputs, plot)
         for frame in stream:
             frames.append(frame)
             output().print(_line(frame))
@@ -40,12 +40,16 @@ def follow(
 
 
 def _shower(
-    client: "Client", model: str, inputs: Mapping[str, Any], plot: Path | None
+    client: "Client",
+    model: str,
+    version: str | None,
+    inputs: Mapping[str, Any],
+    plot: Path | None,
 ) -> "Callable[[Sequence[Frame]], None]":
     """What draws frames; does nothing without a picture to draw, or one that changes."""
     if plot is None:
         return lambda frames: None
-    manifest = client.model(model).manifest
+    manifest = client.model(model, version).manifest
     if not manifest.advances:
         return lambda frames: None
     from .live import LivePicture
