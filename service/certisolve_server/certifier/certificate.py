@@ -4,10 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from .arithmetic.norms import Norm
-from .errors import InvalidRequest, NotCertified
-
-NORMS: tuple[Norm, ...] = ("l1", "l2", "linf")
+from .errors import NotCertified
+from .norms import Norms
 
 #: The module of `methods` that found it.
 Method: TypeAlias = Literal["mean_value", "splitting"]
@@ -17,20 +15,7 @@ Level: TypeAlias = Literal["real"]
 
 
 @dataclass(frozen=True)
-class Norms:
-    """In which norms differences of inputs and of outputs are measured, flattened."""
-
-    inputs: Norm
-    outputs: Norm
-
-    def __post_init__(self) -> None:
-        for norm in (self.inputs, self.outputs):
-            if norm not in NORMS:
-                raise InvalidRequest(f"a norm is one of {NORMS}, not {norm!r}")
-
-
-@dataclass(frozen=True)
-class Certificate:
+class BoxCertificate:
     """For all x, y in the box: |f(x) - f(y)| <= upper |x - y|.
 
     Args:

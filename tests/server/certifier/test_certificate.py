@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from certisolve_server.certifier.certificate import Certificate, Norms
+from certisolve_server.certifier.certificate import BoxCertificate
 from certisolve_server.certifier.domain import box
 from certisolve_server.certifier.errors import InvalidRequest, NotCertified
+from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.prepare import prepare
 from small_networks import exported
 
@@ -16,7 +17,7 @@ from small_networks import exported
 @pytest.mark.parametrize("upper", [math.nan, math.inf, -math.inf, -1e-300])
 def test_what_is_no_finite_bound_is_no_certificate(upper):
     with pytest.raises(NotCertified):
-        Certificate(Norms("l2", "l2"), (), (), upper, "mean_value", 0, "digest")
+        BoxCertificate(Norms("l2", "l2"), (), (), upper, "mean_value", 0, "digest")
 
 
 def test_norms_are_known_ones():

@@ -25,12 +25,13 @@ from certisolve_server.certifier.arithmetic import (
     require_ieee_threads,
 )
 from certisolve_server.certifier.arithmetic.norms import operator_norm
-from certisolve_server.certifier.certificate import Certificate, Method, Norms
+from certisolve_server.certifier.certificate import BoxCertificate, Method
 from certisolve_server.certifier.domain import Boxes, seeds, values
 from certisolve_server.certifier.errors import InvalidRequest
 from certisolve_server.certifier.graph.digest import digest
 from certisolve_server.certifier.graph.node import Graph
 from certisolve_server.certifier.interpreter import interpret
+from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.rules import Abstraction
 
 
@@ -47,7 +48,7 @@ class Enclosure:
     jacobian: Interval
 
 
-def bound(graph: Graph, box: Boxes, norms: Norms) -> Certificate:
+def bound(graph: Graph, box: Boxes, norms: Norms) -> BoxCertificate:
     """The norm of the slopes on one box, as it is.
 
     Raises:
@@ -64,11 +65,11 @@ def bound(graph: Graph, box: Boxes, norms: Norms) -> Certificate:
 
 def certificate(
     box: Boxes, norms: Norms, upper: float, method: Method, splits: int, graph: str
-) -> Certificate:
+) -> BoxCertificate:
     """The record of a bound on one box."""
     lower_corner = _corner({name: side.lower for name, side in box.sides.items()})
     upper_corner = _corner({name: side.upper for name, side in box.sides.items()})
-    return Certificate(norms, lower_corner, upper_corner, upper, method, splits, graph)
+    return BoxCertificate(norms, lower_corner, upper_corner, upper, method, splits, graph)
 
 
 def enclose(graph: Graph, boxes: Boxes) -> Enclosure:

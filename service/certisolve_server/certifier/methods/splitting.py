@@ -17,11 +17,12 @@ from torch import Tensor
 
 from certisolve_server.certifier.arithmetic import Interval, require_ieee_threads
 from certisolve_server.certifier.arithmetic.norms import operator_norm
-from certisolve_server.certifier.certificate import Certificate, Method, Norms
+from certisolve_server.certifier.certificate import BoxCertificate, Method
 from certisolve_server.certifier.domain import Boxes
 from certisolve_server.certifier.errors import InvalidRequest, NotCertified
 from certisolve_server.certifier.graph.digest import digest
 from certisolve_server.certifier.graph.node import Graph
+from certisolve_server.certifier.norms import Norms
 
 from .mean_value import certificate, enclose
 
@@ -31,7 +32,7 @@ BATCH = 64
 
 def split(
     graph: Graph, box: Boxes, norms: Norms, go_on: Callable[[], bool], batch: int = BATCH
-) -> Iterator[Certificate]:
+) -> Iterator[BoxCertificate]:
     """Ever smaller bounds, the first one that of the whole box.
 
     Args:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from certisolve_server.certifier.arithmetic.norms import operator_norm
-from certisolve_server.certifier.certificate import Norms
 from certisolve_server.certifier.domain import box
 from certisolve_server.certifier.methods.mean_value import bound, enclose
 from certisolve_server.certifier.methods.splitting import split
+from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.prepare import prepare
 from small_networks import (
     ORDERS,

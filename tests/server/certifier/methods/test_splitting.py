@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from certisolve_server.certifier.certificate import Norms
 from certisolve_server.certifier.domain import Boxes, box
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.graph.digest import digest
 from certisolve_server.certifier.methods.mean_value import bound
 from certisolve_server.certifier.methods.splitting import split
+from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.prepare import prepare
 from small_networks import Applied, exported, perceptron
 
