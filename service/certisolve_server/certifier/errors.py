@@ -31,3 +31,12 @@ class NotCertified(CertifierError):
 
 class InvalidRequest(CertifierError):
     """The caller asked for inputs, sizes, sets or norms that the program does not have."""
+
+
+class Contradiction(CertifierError):
+    """A witness exceeds what was proven: one of both is wrong, and neither is given to anybody."""
+
+    def __init__(self, method: str, upper: float, lower: float) -> None:
+        super().__init__(f"{method} proves {upper}, and a witness {lower}: the certifier is wrong")
+        self.upper = upper
+        self.lower = lower

@@ -1,0 +1,193 @@
+"""All methods side by side, each in its turn; the best bound so far is an answer at any time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from .arithmetic import require_ieee_threads
+from .budget import Budget, Clock
+from .certificate import Certificate, Status
+from .errors import Contradiction, NotCertified, UnsupportedOperator
+from .graph.digest import digest
+from .methods.method import Board, Bound, Evidence, Method
+from .methods.registry import METHODS
+from .problem import Problem
+from .witness import Witness
+
+#: Of a problem, a seed and the board: ever better witnesses, None where a slice is over.
+Attack: TypeAlias = Callable[[Problem, int, Board], Iterator[Witness | None]]
+
+
+def no_attack(_problem: Problem, _seed: int, _board: Board) -> Iterator[Witness | None]:
+    """Finds nothing, at once."""
+    return iter(())
+
+
+#: Changes of a bound by less than this are not worth a line of the history, but for the last.
+_NOTABLE = 1e-3
+
+
+def certify(
+    problem: Problem,
+    budget: Budget,
+    clock: Clock,
+    seed: int = 0,
+    methods: Sequence[Method] = METHODS,
+    attack: Attack = no_attack,
+) -> Iterator[Certificate]:
+    """Ever better certificates; the last one is the answer, and says how the search ended.
+
+    Methods take turns, the one that has run least first, and so does the attack. Each gets one
+    turn even when the budget is over, as long as nothing finite is proven.
+
+    Args:
+        problem: what is bounded.
+        budget: for how long, and how well.
+        clock: tells seconds; this knows none.
+        seed: of what is random in the attack.
+        methods: cheap ones first.
+        attack: what raises the lower bound.
+
+    Raises:
+        InvalidRequest: the region, norms or budget are not ones of the graph.
+        Contradiction: a witness exceeds a bound. Never passed over.
+        UnsoundArithmetic: a thread of this process does not compute in IEEE arithmetic.
+    """
+    require_ieee_threads()
+    search = _Search(problem, budget, clock, seed)
+    turns = [_Turns(method.name, method.run(problem, search.board)) for method in methods]
+    attacker = _Turns("attack", attack(problem, seed, search.board))
+    yield from _take_turns(search, [*turns, attacker])
+    yield search.certificate(_final_status(search))
+
+
+def _take_turns(search: "_Search", all_turns: "list[_Turns]") -> Iterator[Certificate]:
+    while (following := _next(search, all_turns)) is not None:
+        found = following.step(search.clock)
+        if following.note:
+            search.notes[following.name] = following.note
+        if found is not None and search.improve(following.name, found):
+            yield search.certificate("improving")
+
+
+def _final_status(search: "_Search") -> Status:
+    if not search.is_finite:
+        return "unbounded"
+    is_over = search.is_good_enough or search.board.left_s() > 0.0
+    return "certified" if is_over else "budget_exhausted"
+
+
+def _next(search: "_Search", all_turns: "list[_Turns]") -> "_Turns | None":
+    """Who is next; None where the search is over."""
+    going = [each for each in all_turns if not each.is_over]
+    if search.is_good_enough or not going:
+        return None
+    fresh = [each for each in going if not each.has_run]
+    if search.board.left_s() <= 0.0:
+        return fresh[0] if fresh and not search.is_finite else None
+    return fresh[0] if fresh else min(going, key=lambda each: each.spent_s)
+
+
+@dataclass
+class _Turns:
+    """One method, or the attack, while it runs."""
+
+    name: str
+    steps: Iterator[Bound | None] | Iterator[Witness | None]
+    spent_s: float = 0.0
+    has_run: bool = False
+    is_over: bool = False
+    note: str = ""
+
+    def step(self, clock: Clock) -> Bound | Witness | None:
+        """One slice of its work."""
+        start = clock()
+        self.has_run = True
+        try:
+            return next(self.steps)
+        except StopIteration:
+            self.is_over = True
+        except (NotCertified, UnsupportedOperator) as refusal:
+            self.is_over, self.note = True, str(refusal)
+        finally:
+            self.spent_s += clock() - start
+        return None
+
+
+@dataclass
+class _Search:
+    """What is known so far."""
+
+    problem: Problem
+    budget: Budget
+    clock: Clock
+    seed: int
+    method: str = ""
+    evidence: Evidence = field(default_factory=dict)
+    witness: Witness | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+    history: list[tuple[float, float, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._start = self.clock()
+        self._graph = digest(self.problem.graph)
+        self._rules = tuple(sorted({node.operator for node in self.problem.graph.nodes}))
+        self.board = Board(lambda: self.budget.seconds - self.elapsed_s)
+
+    @property
+    def elapsed_s(self) -> float:
+        return self.clock() - self._start
+
+    @property
+    def is_finite(self) -> bool:
+        return self.board.upper < float("inf")
+
+    @property
+    def is_good_enough(self) -> bool:
+        return self.is_finite and self.board.upper <= self.budget.gap * self.board.lower
+
+    def improve(self, name: str, found: Bound | Witness) -> bool:
+        """Takes note of what is better than all before; whether it is."""
+        if isinstance(found, Bound):
+            better = found.upper < self.board.upper
+            if better:
+                self.board.upper = found.upper
+                self.method, self.evidence = name, found.evidence
+        else:
+            better = found.lower > self.board.lower
+            if better:
+                self.board.lower, self.witness = found.lower, found
+        if self.board.lower > self.board.upper:
+            raise Contradiction(self.method, self.board.upper, self.board.lower)
+        if better:
+            self._remember()
+        return better
+
+    def certificate(self, status: Status) -> Certificate:
+        """What is proven by now."""
+        return Certificate(
+            problem=self.problem,
+            upper=self.board.upper,
+            lower=self.board.lower,
+            method=self.method,
+            evidence=self.evidence,
+            witness=self.witness,
+            history=tuple(self.history),
+            notes=dict(self.notes),
+            status=status,
+            graph=self._graph,
+            rules=self._rules,
+            seed=self.seed,
+            elapsed_s=self.elapsed_s,
+        )
+
+    def _remember(self) -> None:
+        entry = (self.elapsed_s, self.board.upper, self.board.lower)
+        if len(self.history) > 1 and _is_close(self.history[-2], entry):
+            self.history[-1] = entry
+        else:
+            self.history.append(entry)
+
+
+def _is_close(one: tuple[float, float, float], other: tuple[float, float, float]) -> bool:
+    return all(abs(a - b) <= _NOTABLE * abs(b) for a, b in zip(one[1:], other[1:], strict=True))
