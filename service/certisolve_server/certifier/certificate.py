@@ -74,8 +74,8 @@ class Certificate:
         rules: the operators of the graph, each once, whose rules were used.
         enclosure: of the output on the region, flattened; None where there is none.
         level: of what the bound holds.
-        rounding: at level `float`, the delta of |f(x) - f(y)| <= upper |x - y| + 2 delta for what is
-            executed.
+        rounding: at level `float`, the delta of |f(x) - f(y)| <= upper |x - y| + 2 delta for the
+            map as it is executed.
         seed: of the attacks.
         elapsed_s: that the search took.
 
