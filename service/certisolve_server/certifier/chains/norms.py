@@ -10,6 +10,7 @@ from .chain import Chain
 
 def product_bound(chain: Chain) -> Numbers:
     """The product of |A_i diag(cap)|_2 and the norm of the first map."""
+    chain.require_plain()
     bound = _norm(chain.maps[0])
     for a, slopes in zip(chain.maps[1:], chain.rows, strict=True):
         bound = product_up(bound, _norm(a * slopes.cap))
@@ -25,6 +26,7 @@ def liplt_bound(chain: Chain) -> Numbers:
 
         m_k = |B_{k-1} ... B_1 A_1| + sum_{j < k} |B_{k-1} ... B_{j+1} A_{j+1} diag(eta_j)| m_j.
     """
+    chain.require_plain()
     centers, spreads = zip(*(_center_and_spread(s.least, s.most) for s in chain.rows), strict=True)
     bounds = [_norm(chain.maps[0])]
     # What the first input and each r_j have become in z_k.

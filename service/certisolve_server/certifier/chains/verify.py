@@ -60,6 +60,7 @@ def verified_bound(chain: Chain, multipliers: Sequence[Numbers]) -> float:
     Raises:
         UnverifiedMultipliers: they prove nothing, or nothing that float64 can see.
     """
+    chain.require_plain()
     _require_multipliers(chain, multipliers)
     try:
         bounds = _bounds(chain, [weights.repeat(chain.copies) for weights in multipliers])
