@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from certisolve_server.certifier.certificate import Norms
+from certisolve_server.certifier.norms import Norms
 
 ORDERS = {"l1": 1.0, "l2": 2.0, "linf": math.inf}
 
