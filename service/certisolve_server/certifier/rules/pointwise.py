@@ -1,6 +1,8 @@
 """Functions of one number, entry by entry, and the larger and smaller of two."""
 
 import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from certisolve_server.certifier import functions
 from certisolve_server.certifier.functions import Function
@@ -11,11 +13,6 @@ from .rule import Declined, Rule, Rules
 
 #: Above it torch returns x for softplus; below 20 the step there is no error of rounding any more.
 _SOFTPLUS_THRESHOLD = 20.0
-
-
-def _applying(name: str) -> Rule:
-    """The rule of a function without parameters."""
-    return lambda self: apply(functions.find(name), self)
 
 
 def _comparing(name: str) -> Rule:
@@ -32,84 +29,53 @@ def _comparing(name: str) -> Rule:
     return compare
 
 
-def gelu(self: Abstraction, approximate: str) -> Abstraction:
+def gelu(approximate: str) -> Function:
     """Two different functions, by the attribute."""
     names = {"none": "gelu_erf", "tanh": "gelu_tanh"}
     if approximate not in names:
         raise Declined(f"has the unknown approximation {approximate!r}")
-    return apply(functions.find(names[approximate]), self)
+    return functions.find(names[approximate])
 
 
-def softplus(self: Abstraction, beta: float, threshold: float) -> Abstraction:
+def softplus(beta: float, threshold: float) -> Function:
     """log(1 + e^(b x)) / b, of which torch's cut at the threshold is a rounding error."""
     if not threshold >= _SOFTPLUS_THRESHOLD:
         raise Declined(f"jumps at its threshold of {threshold}")
-    return _with(self, "softplus", beta=beta)
+    return _of_parameters("softplus", beta=beta)
 
 
-def elu(self: Abstraction, alpha: float, scale: float, input_scale: float) -> Abstraction:
+def elu(alpha: float, scale: float, input_scale: float) -> Function:
     """The exponential rectifier, with the parameters of celu and selu."""
-    return _with(self, "elu", alpha=alpha, scale=scale, input_scale=input_scale)
+    return _of_parameters("elu", alpha=alpha, scale=scale, input_scale=input_scale)
 
 
-def leaky_relu(self: Abstraction, negative_slope: float) -> Abstraction:
+def leaky_relu(negative_slope: float) -> Function:
     """The rectifier with a slope below 0."""
-    return _with(self, "leaky_relu", negative_slope=negative_slope)
+    return _of_parameters("leaky_relu", negative_slope=negative_slope)
 
 
-def clamp(self: Abstraction, min: float | None, max: float | None) -> Abstraction:
+def clamp(min: float | None, max: float | None) -> Function:
     """Cut off at numbers on one side or both."""
     minimum = -math.inf if min is None else min
     maximum = math.inf if max is None else max
-    return _with(self, "clamp", minimum=minimum, maximum=maximum)
+    return _of_parameters("clamp", minimum=minimum, maximum=maximum)
 
 
-def hardtanh(self: Abstraction, min_val: float, max_val: float) -> Abstraction:
+def hardtanh(min_val: float, max_val: float) -> Function:
     """As `clamp`."""
-    return clamp(self, min_val, max_val)
+    return clamp(min_val, max_val)
 
 
-def relu6(self: Abstraction) -> Abstraction:
+def relu6() -> Function:
     """Cut off at 0 and 6."""
-    return clamp(self, 0.0, 6.0)
+    return clamp(0.0, 6.0)
 
 
-def power(self: Abstraction, exponent: float) -> Abstraction:
+def power(exponent: float) -> Function:
     """x^n of a whole number n; of others is not everywhere defined."""
     if exponent != math.floor(exponent):
         raise Declined(f"has the exponent {exponent}")
-    return _with(self, "power", exponent=int(exponent))
-
-
-#: By overload.
-RULES: Rules = {
-    "aten.abs.default": _applying("abs"),
-    "aten.clamp.default": clamp,
-    "aten.cos.default": _applying("cos"),
-    "aten.elu.default": elu,
-    "aten.erf.default": _applying("erf"),
-    "aten.exp.default": _applying("exp"),
-    "aten.expm1.default": _applying("expm1"),
-    "aten.gelu.default": gelu,
-    "aten.hardtanh.default": hardtanh,
-    "aten.leaky_relu.default": leaky_relu,
-    "aten.log.default": _applying("log"),
-    "aten.log1p.default": _applying("log1p"),
-    "aten.maximum.default": _comparing("maximum"),
-    "aten.minimum.default": _comparing("minimum"),
-    "aten.pow.Tensor_Scalar": power,
-    "aten.reciprocal.default": _applying("reciprocal"),
-    "aten.relu.default": _applying("relu"),
-    "aten.relu6.default": relu6,
-    "aten.rsqrt.default": _applying("rsqrt"),
-    "aten.sigmoid.default": _applying("sigmoid"),
-    "aten.silu.default": _applying("silu"),
-    "aten.sin.default": _applying("sin"),
-    "aten.softplus.default": softplus,
-    "aten.sqrt.default": _applying("sqrt"),
-    "aten.square.default": _applying("square"),
-    "aten.tanh.default": _applying("tanh"),
-}
+    return _of_parameters("power", exponent=int(exponent))
 
 
 def apply(function: Function, x: Abstraction) -> Abstraction:
@@ -117,10 +83,57 @@ def apply(function: Function, x: Abstraction) -> Abstraction:
     return chained(x, function.value(x.value), lambda: function.derivative(x.value))
 
 
-def _with(x: Abstraction, name: str, **parameters: float) -> Abstraction:
+def _named(name: str) -> Callable[..., Function]:
+    """A function without parameters."""
+    return lambda: functions.find(name)
+
+
+def _of_parameters(name: str, **parameters: float) -> Function:
     """A function with parameters, if they are of those that there are enclosures for."""
     try:
-        function = functions.find(name, **parameters)
+        return functions.find(name, **parameters)
     except ValueError as error:
         raise Declined(f"has parameters that no enclosure holds of: {error}") from error
-    return apply(function, x)
+
+
+def _applying(make: Callable[..., Function]) -> Rule:
+    """The rule of an operator whose arguments but `self` are parameters of its function."""
+    return lambda self, **parameters: apply(make(**parameters), self)
+
+
+#: What an overload applies entry by entry, from its arguments but `self`.
+FUNCTIONS: Mapping[str, Callable[..., Function]] = MappingProxyType(
+    {
+        "aten.abs.default": _named("abs"),
+        "aten.clamp.default": clamp,
+        "aten.cos.default": _named("cos"),
+        "aten.elu.default": elu,
+        "aten.erf.default": _named("erf"),
+        "aten.exp.default": _named("exp"),
+        "aten.expm1.default": _named("expm1"),
+        "aten.gelu.default": gelu,
+        "aten.hardtanh.default": hardtanh,
+        "aten.leaky_relu.default": leaky_relu,
+        "aten.log.default": _named("log"),
+        "aten.log1p.default": _named("log1p"),
+        "aten.pow.Tensor_Scalar": power,
+        "aten.reciprocal.default": _named("reciprocal"),
+        "aten.relu.default": _named("relu"),
+        "aten.relu6.default": relu6,
+        "aten.rsqrt.default": _named("rsqrt"),
+        "aten.sigmoid.default": _named("sigmoid"),
+        "aten.silu.default": _named("silu"),
+        "aten.sin.default": _named("sin"),
+        "aten.softplus.default": softplus,
+        "aten.sqrt.default": _named("sqrt"),
+        "aten.square.default": _named("square"),
+        "aten.tanh.default": _named("tanh"),
+    }
+)
+
+#: By overload.
+RULES: Rules = {
+    "aten.maximum.default": _comparing("maximum"),
+    "aten.minimum.default": _comparing("minimum"),
+    **{operator: _applying(make) for operator, make in FUNCTIONS.items()},
+}
