@@ -27,8 +27,11 @@ class ModelKey(NamedTuple):
 
 
 #: What is asked of a model: its solution, or a derivative of the map that leads to it: along
-#: directions of the inputs (`jvp`), or of the outputs (`vjp`).
-Kind = Literal["solve", "jvp", "vjp"]
+#: directions of the inputs (`jvp`), or of the outputs (`vjp`); or how fast that map changes at most.
+Kind = Literal["solve", "jvp", "vjp", "certify"]
+
+#: Who runs a job: the thread that feeds a worker's device, or a process beside it that proves.
+Pool = Literal["device", "certify"]
 
 
 class Lane(NamedTuple):
@@ -38,6 +41,11 @@ class Lane(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[str, ...]
     kind: Kind = "solve"
+
+    @property
+    def pool(self) -> Pool:
+        """Who runs its jobs; pools are claimed apart, and neither waits for the other."""
+        return "certify" if self.kind == "certify" else "device"
 
 
 class Priority(StrEnum):
@@ -77,7 +85,7 @@ class Work:
     """What a model is asked beside the inputs.
 
     Attributes:
-        kind: the solution, or a derivative.
+        kind: the solution, a derivative, or a certificate.
         steps: numbers of the steps whose frames are wanted, ascending; empty where there are none.
         t: times at which the solution of the family `ode` is wanted, ascending, counted from that
             of the inputs; empty for others.
@@ -90,6 +98,7 @@ class Work:
         interval: seconds since the measurement before, of one that corrects a session of the
             family `feedback-ode`; 0 for its first; None for whatever is no such measurement.
         gain: factor on the gains of a session of the family `feedback-ode`.
+        question: of a certificate: what is to be certified, as JSON, beside the arrays of the job.
     """
 
     kind: Kind = "solve"
@@ -103,6 +112,7 @@ class Work:
     keeps_states: bool = False
     interval: float | None = None
     gain: float = 1.0
+    question: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +257,8 @@ class Frame:
 
     Attributes:
         index: of the frame among those wanted, from 0.
-        t: its time.
-        outputs: one array per output of the manifest, in order.
+        t: its time; of a certificate, seconds of search.
+        outputs: one array per output of the manifest, in order; of a certificate, its bytes.
     """
 
     index: int
@@ -265,6 +275,7 @@ class Outcome:
         outputs: one array per output of the manifest, in order, without a batch dimension; with
             frames along the first axis where the model advances in time. Of a derivative, one more
             per output (`jvp`) or per input and parameter (`vjp`), with directions along the first.
+            Of a certificate, its bytes alone, JSON in UTF-8.
         finite: whether every element of every output is finite.
         batch_size: jobs in the same forward pass.
         findings: about the answer, by name: `residual`, `conservation_defect`, `knot_excess`,
@@ -272,6 +283,7 @@ class Outcome:
         t: times of the frames, where these are not all that were asked for, because it diverged.
         ending: why it ended early; empty for an answer that is whole.
         states: what a session goes on from; empty unless asked for.
+        kind: what was asked.
     """
 
     model: ModelKey
@@ -284,6 +296,7 @@ class Outcome:
     t: tuple[float, ...] | None = None
     ending: Ending | None = None
     states: tuple[Array, ...] = ()
+    kind: Kind = "solve"
 
 
 class Timeline(NamedTuple):
@@ -317,6 +330,7 @@ class JobState:
         position: while queued, how many jobs of the same tenant, priority and lane go first.
         expected_wait_s: while queued, seconds until it is likely to start; None when unknown.
         progress: share of the work that is done, 0 to 1.
+        latest: while running, the newest frame that its worker told since it is kept; None if none.
     """
 
     status: str
@@ -326,6 +340,7 @@ class JobState:
     position: int | None = None
     expected_wait_s: float | None = None
     progress: float = 0.0
+    latest: Frame | None = None
 
     @property
     def ended(self) -> bool:

@@ -7,7 +7,7 @@ from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Self
 
 from certisolve_server.errors import QueueFull, ServingError
-from certisolve_server.jobs import Frame, JobState, Lane, ModelKey, Outcome, SolveJob
+from certisolve_server.jobs import Frame, JobState, Lane, ModelKey, Outcome, Pool, SolveJob
 
 #: Of jobs whose progress nobody knows.
 NO_PROGRESS: Mapping[str, float] = MappingProxyType({})
@@ -32,6 +32,7 @@ class Bounds:
 
     Attributes:
         max_jobs: waiting or running.
+        max_certifications: of these, those that are to be certified.
         max_bytes: of their inputs and of the frames they ask for.
         max_result_bytes: of kept results; beyond it no job whose result is to be kept is taken.
         result_ttl_s: seconds a kept result, or the end of a job, can be read.
@@ -45,6 +46,7 @@ class Bounds:
     result_ttl_s: float = 600.0
     lease_s: float = 15.0
     max_deliveries: int = 5
+    max_certifications: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,17 @@ class Capacity:
     Attributes:
         models: by model; a model that is not named is not claimed.
         lanes: exceptions, by lane.
+        pool: jobs of others are not claimed.
     """
 
     models: Mapping[ModelKey, int]
     lanes: Mapping[Lane, int] = field(default_factory=dict)
+    pool: Pool = "device"
 
     def limit(self, lane: Lane) -> int:
         """Most jobs of `lane` to claim at once; 0 when its model is not served."""
+        if lane.pool != self.pool:
+            return 0
         return self.lanes.get(lane, self.models.get(lane.model, 0))
 
 
@@ -128,7 +134,8 @@ class AbstractBroker(ABC):
     which the broker listens for answers.
 
     Tenants share the workers equally, by the device time their jobs took; within a tenant the job
-    that has waited longest goes first, after a head start by priority.
+    that has waited longest goes first, after a head start by priority. Each pool keeps accounts and
+    a line of its own.
     """
 
     # --- For gateways -----------------------------------------------------------------------------
@@ -253,10 +260,10 @@ class AbstractBroker(ABC):
         """
 
     @abstractmethod
-    async def cancelled(self) -> Sequence[str]:
+    async def cancelled(self, pool: Pool = "device") -> Sequence[str]:
         """Ids of jobs that left this worker's hands, cancelled or lost; waits until there are any.
 
-        Told once, soon after it happened, to whoever waits alone. It is news and no ledger: some
+        Told once, soon after it happened, to whoever waits for the pool alone. It is news and no ledger: some
         may go missing, and `renew` says the same of every job for certain. A job that came back to
         the same worker meanwhile is not named.
 
@@ -269,7 +276,7 @@ class AbstractBroker(ABC):
         """Tell frames of streamed jobs to who reads them, in the order given.
 
         A frame of a claim that does not count any more is passed over, and so is one that nobody
-        reads. The arrays are not to be changed afterwards, and are held for as long as the reader
+        reads. Of a job that is kept, the last one is what `state` tells until the next. The arrays are not to be changed afterwards, and are held for as long as the reader
         takes: views of a whole batch should be copied first.
 
         Raises:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from certisolve_server.jobs import JobState, SolveJob, Timeline
+from certisolve_server.jobs import Frame, JobState, SolveJob, Timeline
 
 from .base import Claim
 from .fair_queue import Standing, Ticket
@@ -20,13 +20,14 @@ class Entry:
         lease_until: Unix seconds after which its worker counts as dead; never while in line.
         num_deaths: times it was running when its worker died.
         progress: share of the work that its worker has done, 0 to 1.
+        latest: the newest frame told since it is kept; None if none.
         stream: where its frames go; None for a job that is not streamed.
         ended: its final state; None while it has none.
     """
 
     __slots__ = (
         "_claimed_at", "_started_at", "_waiting_for_change", "_waiting_for_end", "ended",
-        "held_under", "job", "keep_result", "lease_until", "num_bytes", "num_deaths", "progress",
+        "held_under", "job", "keep_result", "latest", "lease_until", "num_bytes", "num_deaths", "progress",
         "stream", "ticket", "token",
     )  # fmt: skip
 
@@ -42,6 +43,7 @@ class Entry:
         self.lease_until = _NEVER
         self.num_deaths = 0
         self.progress = 0.0
+        self.latest: Frame | None = None
         self.stream = FrameStream(job) if job.work.stream and not keep_result else None
         self.ended: JobState | None = None
         self._claimed_at: float | None = None
@@ -92,6 +94,7 @@ class Entry:
         self.held_under, self.lease_until = None, _NEVER
         self._claimed_at = self._started_at = None
         self.progress = 0.0
+        self.latest = None
         _wake(self._waiting_for_change)
 
     def finish(self, state: JobState) -> None:

@@ -117,7 +117,10 @@ def encode_outcome(outcome: Outcome) -> Record:
     is_partial = outcome.t is not None or outcome.ending is not None
     if is_partial:
         header |= {"t": outcome.t, "ending": outcome.ending}
-    return _encode(header, (outcome.outputs, outcome.states), is_new=is_partial)
+    if outcome.kind != _USUAL.kind:
+        header["kind"] = outcome.kind
+    is_new = is_partial or "kind" in header
+    return _encode(header, (outcome.outputs, outcome.states), is_new=is_new)
 
 
 def decode_outcome(record: bytes | memoryview) -> Outcome:
@@ -140,6 +143,7 @@ def decode_outcome(record: bytes | memoryview) -> Outcome:
             t=None if t is None else tuple(t),
             ending=header.get("ending"),
             states=states,
+            kind=header.get("kind", _USUAL.kind),
         )
 
 

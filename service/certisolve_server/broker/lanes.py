@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from certisolve_server.jobs import Lane
+from certisolve_server.jobs import Lane, Pool
 
 # What a job of a lane is taken to cost before one was measured.
 _DEFAULT_COST_S = 1e-3
@@ -54,9 +54,16 @@ class LaneRecords:
             record = self._records[lane] = LaneRecord(lane)
         return record
 
-    def expected_s(self) -> float:
-        """Device seconds that all accepted jobs will take."""
-        return sum(record.num_jobs * record.cost_s for record in self._records.values())
+    def expected_s(self, pool: Pool = "device") -> float:
+        """Seconds that all accepted jobs of a pool will take."""
+        return sum(record.num_jobs * record.cost_s for record in self._of(pool))
+
+    def num_jobs(self, pool: Pool) -> int:
+        """Accepted jobs of a pool that have not ended."""
+        return sum(record.num_jobs for record in self._of(pool))
+
+    def _of(self, pool: Pool) -> Iterator[LaneRecord]:
+        return (record for record in self._records.values() if record.lane.pool == pool)
 
     def __iter__(self) -> Iterator[LaneRecord]:
         return iter(self._records.values())

@@ -15,7 +15,7 @@ from certisolve_server.errors import (
     ServingError,
     UnknownJob,
 )
-from certisolve_server.jobs import Frame, JobState, Outcome, SolveJob
+from certisolve_server.jobs import Frame, JobState, Outcome, Pool, SolveJob
 
 from .base import (
     NO_PROGRESS,
@@ -61,13 +61,13 @@ class MemoryBroker(AbstractBroker):
         self._clock = clock
         self._on_expired = on_expired
         self._entries: dict[str, Entry] = {}
-        self._queue = FairQueue()
+        self._queues: dict[Pool, FairQueue] = {"device": FairQueue(), "certify": FairQueue()}
         self._lanes = LaneRecords()
         self._num_bytes = 0
         self._results = KeptResults(self._bounds.result_ttl_s)
         self._keys = IdempotencyKeys(self._bounds.result_ttl_s)
         self._dead = DeadLetters()
-        self._losses = Losses()
+        self._losses: dict[Pool, Losses] = {"device": Losses(), "certify": Losses()}
         self._arrival = asyncio.Event()
 
     # --- For gateways -----------------------------------------------------------------------------
@@ -83,6 +83,7 @@ class MemoryBroker(AbstractBroker):
                 return known
         num_bytes = job.num_bytes
         self._check_bounds(num_bytes, keep_result)
+        self._check_certifications(job)
         if idempotency is not None:
             self._keys.put(job, idempotency)
         self._accept(Entry(job, num_bytes, keep_result, self._ticket(job)))
@@ -182,14 +183,18 @@ class MemoryBroker(AbstractBroker):
                 entry.progress = progress.get(claim.job.id, entry.progress)
         return lost
 
-    async def cancelled(self) -> Sequence[str]:
-        return await self._losses.take()
+    async def cancelled(self, pool: Pool = "device") -> Sequence[str]:
+        return await self._losses[pool].take()
 
     async def publish(self, frames: Sequence[tuple[Claim, Frame]]) -> None:
         for claim, frame in frames:
             entry = self._held(claim)
-            if entry is not None and entry.stream is not None:
+            if entry is None:
+                continue
+            if entry.stream is not None:
                 entry.stream.put(frame)
+            if entry.keep_result:
+                entry.latest = frame
 
     async def complete(self, answers: Sequence[tuple[Claim, Outcome]]) -> int:
         num_fenced, observed = 0, False
@@ -277,6 +282,14 @@ class MemoryBroker(AbstractBroker):
         retry_after_s = max(_MIN_RETRY_AFTER_S, self._lanes.expected_s())
         return QueueFull(reason, retry_after_s=retry_after_s)
 
+    def _check_certifications(self, job: SolveJob) -> None:
+        if job.work.kind != "certify":
+            return
+        count = self._lanes.num_jobs("certify")
+        if count >= self._bounds.max_certifications:
+            retry_after_s = max(_MIN_RETRY_AFTER_S, self._lanes.expected_s("certify"))
+            raise QueueFull(f"{count} certifications are waiting", retry_after_s=retry_after_s)
+
     def _check_results(self) -> None:
         now = self._clock()
         self._results.forget(now)
@@ -298,20 +311,21 @@ class MemoryBroker(AbstractBroker):
         self._entries[entry.job.id] = entry
         self._num_bytes += entry.num_bytes
         entry.ticket.lane.num_jobs += 1
-        self._queue.add(entry.ticket)
+        self._queue_of(entry.ticket).add(entry.ticket)
         self._arrival.set()
 
     def _take(self, capacity: Capacity, *, start: bool) -> list[Claim]:
-        if not self._queue.num_tenants:
+        queue = self._queues[capacity.pool]
+        if not queue.num_tenants:
             return []
         now = self._clock()
-        batch, expired = self._queue.take(capacity.limit, now)
+        batch, expired = queue.take(capacity.limit, now)
         for ticket in expired:
             self._on_expired("queue")
             self._expire(self._entries[ticket.id], now)
         lease_until = now + self._bounds.lease_s
         entries = [self._entries[ticket.id] for ticket in batch]
-        self._losses.regain(ticket.id for ticket in batch)
+        self._losses[capacity.pool].regain(ticket.id for ticket in batch)
         return [entry.claim(now, lease_until, start=start) for entry in entries]
 
     def _held(self, claim: Claim) -> Entry | None:
@@ -322,13 +336,16 @@ class MemoryBroker(AbstractBroker):
     def _lose(self, entry: Entry) -> None:
         """Tell the worker, if any, that a job leaves its hands."""
         if entry.held_under is not None:
-            self._losses.put(entry.job.id)
+            self._losses[entry.ticket.lane.lane.pool].put(entry.job.id)
 
     def _requeue(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             entry.hand_back()
-        self._queue.hand_back([entry.ticket for entry in entries])
+            self._queue_of(entry.ticket).hand_back([entry.ticket])
         self._arrival.set()
+
+    def _queue_of(self, ticket: Ticket) -> FairQueue:
+        return self._queues[ticket.lane.lane.pool]
 
     def _put_aside(self, entry: Entry, now: float) -> None:
         job, count = entry.job, entry.num_deaths
@@ -361,7 +378,7 @@ class MemoryBroker(AbstractBroker):
         self._num_bytes -= entry.num_bytes
         entry.ticket.lane.num_jobs -= 1
         if entry.held_under is None:
-            self._queue.remove(entry.ticket)
+            self._queue_of(entry.ticket).remove(entry.ticket)
         progress = 1.0 if outcome else 0.0
         state = JobState(status, outcome, error, entry.timeline, progress=progress)
         now = self._clock()
@@ -373,8 +390,13 @@ class MemoryBroker(AbstractBroker):
 
     def _state(self, entry: Entry) -> JobState:
         if entry.status != "queued" or entry.held_under is not None:
-            return JobState(entry.status, timeline=entry.timeline, progress=entry.progress)
-        position = self._queue.position(entry.ticket)
+            return JobState(
+                entry.status,
+                timeline=entry.timeline,
+                progress=entry.progress,
+                latest=entry.latest,
+            )
+        position = self._queue_of(entry.ticket).position(entry.ticket)
         return JobState(
             entry.status,
             timeline=entry.timeline,
@@ -386,4 +408,5 @@ class MemoryBroker(AbstractBroker):
         measured_s = entry.ticket.lane.measured_s
         if measured_s is None:
             return None
-        return min(self._lanes.expected_s(), position * self._queue.num_tenants * measured_s)
+        ahead_s = position * self._queue_of(entry.ticket).num_tenants * measured_s
+        return min(self._lanes.expected_s(entry.ticket.lane.lane.pool), ahead_s)

@@ -25,7 +25,7 @@ from certisolve_server.errors import (
     ServingError,
     UnknownJob,
 )
-from certisolve_server.jobs import Frame, JobState, ModelKey, Outcome, SolveJob, Timeline
+from certisolve_server.jobs import Frame, JobState, ModelKey, Outcome, Pool, SolveJob, Timeline
 
 from .claims import Claims
 from .connection import Connection
@@ -232,8 +232,8 @@ class RedisBroker(AbstractBroker):
     ) -> Sequence[Claim]:
         return await self._claims.renew(claims, progress)
 
-    async def cancelled(self) -> Sequence[str]:
-        return await self._claims.lost()
+    async def cancelled(self, pool: Pool = "device") -> Sequence[str]:
+        return await self._claims.lost(pool)
 
     async def publish(self, frames: Sequence[tuple[Claim, Frame]]) -> None:
         await self._reports.publish(frames)
@@ -312,6 +312,7 @@ class RedisBroker(AbstractBroker):
             payload,
             _,
             progress,
+            latest,
         ) = await self._ask(job_id, gateway, unlike, action)
         if status == b"succeeded" and not payload:
             return self._unread(job_id)
@@ -325,6 +326,7 @@ class RedisBroker(AbstractBroker):
             position=place,
             expected_wait_s=number(expected_s),
             progress=number(progress) or 0.0,
+            latest=self._records.read_frame(latest) if latest else None,
             error=Cancelled("the job was cancelled") if status == b"cancelled" else None,
         )
 

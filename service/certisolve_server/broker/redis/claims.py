@@ -7,6 +7,7 @@ from typing import Any
 
 from certisolve_server.broker.base import Capacity, Claim
 from certisolve_server.errors import InternalError, ServingError
+from certisolve_server.jobs import Pool
 
 from .connection import Connection
 from .records import Records, capacity_text, renewals, tokens
@@ -49,16 +50,16 @@ class Claims:
         self._reports = reports
         self._on_expired = on_expired
         self._spawn = spawn
-        self._idle = False
+        self._idle: set[Pool] = set()
 
     async def take(self, capacity: Capacity, *, start: bool) -> Sequence[Claim]:
         """Jobs of one lane, as soon as there are any."""
         wanted = capacity_text(capacity)
         while True:
-            claims = await self._claim_now(wanted, start)
+            claims = await self._claim_now(wanted, capacity.pool, start)
             if claims:
                 return claims
-            await self._wait_for_wake()
+            await self._wait_for_wake(capacity.pool)
 
     async def start(self, claims: Sequence[Claim]) -> Sequence[Claim]:
         """Mark jobs as running; those that may run."""
@@ -82,20 +83,24 @@ class Claims:
         if claims:
             await self._connection.run("release", *tokens(claims))
 
-    async def lost(self) -> Sequence[str]:
+    async def lost(self, pool: Pool) -> Sequence[str]:
         """Ids of jobs that were cancelled or went to others, as soon as there are any."""
-        lost, popped = self._connection.key("lost", self._worker), None
+        lost, popped = self._connection.key("lost", self._name(pool)), None
         while popped is None:
             popped = await self._connection.command("BLPOP", lost, _WAKE_S)
         more = await self._connection.command("LPOP", lost, _MAX_LOST)
         return [job_id.decode() for job_id in (popped[1], *(more or ()))]
 
-    async def _claim_now(self, wanted: str, start: bool) -> list[Claim]:
+    def _name(self, pool: Pool) -> str:
+        # Each pool sleeps and hears of losses under a name of its own.
+        return self._worker if pool == "device" else f"{self._worker}~{pool}"
+
+    async def _claim_now(self, wanted: str, pool: Pool, start: bool) -> list[Claim]:
         values = (
-            self._worker,
+            self._name(pool),
             self._records.host,
             int(start),
-            int(self._idle),
+            int(pool in self._idle),
             wanted,
             _MAX_CLAIM_BYTES,
         )
@@ -108,7 +113,10 @@ class Claims:
             raise
         for _ in range(reply[0]):
             self._on_expired("queue")
-        self._idle = len(reply) == 1
+        if len(reply) == 1:
+            self._idle.add(pool)
+        else:
+            self._idle.discard(pool)
         return await self._read(reply, start)
 
     async def _read(self, reply: list[Any], start: bool) -> list[Claim]:
@@ -127,6 +135,6 @@ class Claims:
         with contextlib.suppress(ServingError):
             await self.release(await self._read(await asking, start))
 
-    async def _wait_for_wake(self) -> None:
-        wake = self._connection.key("wake", self._worker)
+    async def _wait_for_wake(self, pool: Pool) -> None:
+        wake = self._connection.key("wake", self._name(pool))
         await self._connection.command("BLPOP", wake, _WAKE_S)

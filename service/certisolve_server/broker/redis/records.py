@@ -20,7 +20,7 @@ from certisolve_server.errors import InternalError
 from certisolve_server.jobs import Frame, JobState, ModelKey, Outcome, SolveJob, Timeline
 
 from .segments import SegmentLost, Segments
-from .texts import lane_text, model_text
+from .texts import lane_text, pool_text
 
 #: Larger records go through shared memory where they can; benchmarks/queue.py has both ways.
 _MAX_INLINE_BYTES = 64 << 10
@@ -73,7 +73,7 @@ class Records:
             job.id,
             record,
             job.num_bytes,
-            model_text(job.model),
+            pool_text(job.model, job.lane.pool),
             lane_text(job.lane),
             host,
             terms.tenant,
@@ -101,8 +101,11 @@ class Records:
         return self._outgoing(claim, encode_outcome(outcome))
 
     def frame(self, claim: Claim, frame: Frame) -> bytes:
-        """A frame for the process that waits for it."""
-        return self._outgoing(claim, encode_frame(frame))
+        """A frame for the process that waits for it, and for those that ask for the latest."""
+        record = encode_frame(frame)
+        if claim.job.lane.pool == "certify":  # small, and read more than once
+            return record.to_bytes()
+        return self._outgoing(claim, record)
 
     def read_job(self, body: bytes, deadline: bytes) -> SolveJob:
         """The job of a claim.
@@ -162,10 +165,11 @@ class Records:
 
 def capacity_text(capacity: Capacity) -> str:
     """What claim.lua takes for a worker's capacity."""
+    pool = capacity.pool
     lanes: dict[str, dict[str, int]] = {}
     for lane, limit in capacity.lanes.items():
-        lanes.setdefault(model_text(lane.model), {})[lane_text(lane)] = limit
-    models = {model_text(model): limit for model, limit in capacity.models.items()}
+        lanes.setdefault(pool_text(lane.model, pool), {})[lane_text(lane)] = limit
+    models = {pool_text(model, pool): limit for model, limit in capacity.models.items()}
     return json.dumps({name: [limit, lanes.get(name, {})] for name, limit in models.items()})
 
 

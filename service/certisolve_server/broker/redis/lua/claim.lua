@@ -17,7 +17,7 @@ end
 local vtimes, charged = {}, {}
 local function vtime_of(tenant)
   if not vtimes[tenant] then
-    vtimes[tenant] = tonumber(redis.call('HGET', P .. ':vtime', tenant) or counters.virtual)
+    vtimes[tenant] = tonumber(redis.call('HGET', P .. ':vtime', tenant) or virtual_of(tenant))
   end
   return vtimes[tenant]
 end
@@ -83,7 +83,8 @@ local function deliver(job, flow)
   for _, value in ipairs({job.id, token, suspect, job.deadline or '', job.via, job.body}) do
     claimed[#claimed + 1] = value
   end
-  counters.virtual = math.max(counters.virtual, vtime_of(flow.tenant))
+  local times = counters.virtual
+  times[ending(flow.tenant)] = math.max(virtual_of(flow.tenant), vtime_of(flow.tenant))
   vtimes[flow.tenant] = vtime_of(flow.tenant) + flow.pace
   charged[flow.tenant] = true
   max_bytes = max_bytes - string.len(job.body)

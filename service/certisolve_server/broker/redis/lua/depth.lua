@@ -1,4 +1,4 @@
--- Work that has not ended. Reply: {jobs, bytes, expected seconds}.
+-- Work that has not ended. Reply: {jobs, bytes, expected seconds of the devices}.
 
 load_counters()
-return {counters.jobs, counters.bytes, tostring(expected_seconds())}
+return {counters.jobs, counters.bytes, tostring(expected_seconds(''))}

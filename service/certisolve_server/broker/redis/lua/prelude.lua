@@ -13,12 +13,12 @@
 -- P:idle:<pool>          SET     -              workers that wait for a job of the pool
 -- P:in_hand              HASH    -              worker -> number of jobs in its hands
 -- P:wake:<worker>        LIST    10 s           a token when there may be a job
--- P:vtime                HASH    -              tenant -> virtual time, in device seconds
--- P:active               HASH    -              tenant -> number of its ready flows
+-- P:vtime                HASH    -              account -> virtual time, in seconds of work
+-- P:active               HASH    -              account -> number of its ready flows
 -- P:lanes                HASH    -              lane -> number of jobs that have not ended
 -- P:pace                 HASH    -              lane -> device seconds per job, a moving average
--- P:counters             HASH    -              jobs, bytes, results (bytes), virtual (time),
---                                               number: of the last job that was put into line
+-- P:counters             HASH    -              jobs, bytes, results (bytes), virtual and
+--                                               virtual~certify (times); number: of the last job put into line
 -- P:leases               ZSET    -              claimed jobs -> when the lease ends
 -- P:results              ZSET    -              <id>:<bytes> of kept results -> when they are forgotten
 -- P:lost:<worker>        LIST    1 min          jobs that were cancelled in its hands, or taken from them
@@ -29,9 +29,11 @@
 -- P:dead                 STREAM  -              jobs that were put aside, at most 1,000
 -- P:dead:<id>            STRING  -              the body of one
 --
--- A flow is <tenant>|<kind>|<lane>|<host>; a pool is <model>|<host>. Kinds: high, normal, low; again for
+-- A flow is <account>|<kind>|<lane>|<host>; a pool is <model>|<host>. Kinds: high, normal, low; again for
 -- what was handed back; suspect for what ran when a worker died. A host other than '' means that only
--- workers of that machine can read the job's arrays.
+-- workers of that machine can read the job's arrays. Models end in ~certify where no device runs the job, and
+-- so does the name of the worker; an account is a tenant, with the same ending: such jobs keep accounts and a
+-- virtual time of their own.
 --
 -- A job that ended without a result to keep leaves a tombstone for a minute: its status, its times and the
 -- token that fences the late off.
@@ -67,18 +69,28 @@ local FIELDS = {
   'deadline', 'submitted', 'claimed', 'started',  -- Unix seconds
   'token', 'crashes', 'worker', 'watched',  -- whether somebody was to be told of changes
   'progress',  -- share of its work that is done; absent until its worker tells
+  'latest',  -- frame of a job that is kept; absent until its worker tells
   'forget_at',  -- when Redis is to have dropped it
 }  -- besides body (until the end), result or error (of a kept one)
 
 local counters
 local function load_counters()
-  local values = redis.call('HMGET', P .. ':counters', 'jobs', 'bytes', 'results', 'virtual',
-    'number')
+  local values = redis.call('HMGET', P .. ':counters', 'jobs', 'bytes', 'results', 'number',
+    'virtual', 'virtual~certify')
   counters = {
     jobs = tonumber(values[1] or 0), bytes = tonumber(values[2] or 0),
-    results = tonumber(values[3] or 0), virtual = tonumber(values[4] or 0),
-    number = tonumber(values[5] or 0),
+    results = tonumber(values[3] or 0), number = tonumber(values[4] or 0),
+    virtual = {[''] = tonumber(values[5] or 0), ['~certify'] = tonumber(values[6] or 0)},
   }
+end
+
+-- '~certify' of what no device runs, '' of all else.
+local function ending(model)
+  return string.match(model, '~certify$') or ''
+end
+
+local function virtual_of(account)
+  return counters.virtual[ending(account)]
 end
 
 -- What many jobs of one script change alike is written once, by save_counters.
@@ -115,8 +127,12 @@ local function save_counters()
   save_changes(P .. ':in_hand', hand_changes)
   save_paces()
   redis.call('HSET', P .. ':counters', 'jobs', counters.jobs, 'bytes', counters.bytes,
-    'results', counters.results, 'virtual', string.format('%.9f', counters.virtual),
-    'number', counters.number)
+    'results', counters.results, 'number', counters.number,
+    'virtual', string.format('%.9f', counters.virtual['']))
+  if counters.virtual['~certify'] > 0 then
+    redis.call('HSET', P .. ':counters', 'virtual~certify',
+      string.format('%.9f', counters.virtual['~certify']))
+  end
 end
 
 local function load_job(id, fields)
@@ -157,13 +173,24 @@ local function learn_pace(lane, seconds)
   paces[lane] = PACE_MEMORY * paces[lane] + (1 - PACE_MEMORY) * seconds
 end
 
--- Device seconds of all jobs that have not ended, over the workers that live.
-local function expected_seconds()
+-- Of the jobs that have not ended and run where those of `model` do: how many, and seconds they will take
+-- all workers that live.
+local function work_like(model)
   save_changes(P .. ':lanes', lane_changes)
-  local lanes, total = redis.call('HGETALL', P .. ':lanes'), 0
-  for index = 1, #lanes, 2 do total = total + tonumber(lanes[index + 1]) * pace_of(lanes[index]) end
+  local lanes, count, total = redis.call('HGETALL', P .. ':lanes'), 0, 0
+  for index = 1, #lanes, 2 do
+    if ending(string.match(lanes[index], '^(.*):')) == ending(model) then
+      local here = tonumber(lanes[index + 1])
+      count, total = count + here, total + here * pace_of(lanes[index])
+    end
+  end
   local workers = redis.call('ZCOUNT', P .. ':workers', now, '+inf')
-  return total / math.max(1, workers)
+  return count, total / math.max(1, workers)
+end
+
+local function expected_seconds(model)
+  local _, seconds = work_like(model)
+  return seconds
 end
 
 local answered = {}
@@ -202,8 +229,8 @@ end
 -- Virtual time starts where the queue is: who was idle has no credit, who owes still owes.
 local function tenant_becomes_active(tenant)
   local own = tonumber(redis.call('HGET', P .. ':vtime', tenant) or 0)
-  if own <= counters.virtual then
-    redis.call('HSET', P .. ':vtime', tenant, string.format('%.9f', counters.virtual))
+  if own <= virtual_of(tenant) then
+    redis.call('HSET', P .. ':vtime', tenant, string.format('%.9f', virtual_of(tenant)))
   end
 end
 
@@ -212,7 +239,7 @@ local function forget_idle_tenants()
   local all = redis.call('HGETALL', P .. ':vtime')
   for index = 1, #all, 2 do
     local idle = redis.call('HEXISTS', P .. ':active', all[index]) == 0
-    if idle and tonumber(all[index + 1]) <= counters.virtual then
+    if idle and tonumber(all[index + 1]) <= virtual_of(all[index]) then
       redis.call('HDEL', P .. ':vtime', all[index])
     end
   end
@@ -284,7 +311,8 @@ end
 -- Put a job into line; sets job.flow, job.entry and job.seq, which the caller stores.
 local function enqueue(job, kind)
   local pool = job.model .. '|' .. job.host
-  job.flow = job.tenant .. '|' .. kind .. '|' .. job.lane .. '|' .. job.host
+  local account = job.tenant .. ending(job.model)
+  job.flow = account .. '|' .. kind .. '|' .. job.lane .. '|' .. job.host
   local stream = P .. ':stream:' .. job.flow
   local known = in_line[job.flow]
   if not known and redis.call('EXISTS', stream) == 0 then
@@ -295,7 +323,7 @@ local function enqueue(job, kind)
   job.seq = redis.call('HINCRBY', P .. ':flow:' .. job.flow, 'in', 1)
   if not known and not redis.call('ZSCORE', P .. ':ready:' .. pool, job.flow) then
     redis.call('HSET', P .. ':flow:' .. job.flow, 'head', counters.number)
-    flow_becomes_ready(job.flow, pool, job.tenant, job.score)
+    flow_becomes_ready(job.flow, pool, account, job.score)
   end
   in_line[job.flow] = true
   wake_one(pool)
@@ -335,7 +363,7 @@ local function finish(job, status, field, payload)
   local keep = job.keep == '1'
   if keep then
     local size = string.len(payload)
-    redis.call('HDEL', hash, 'body')
+    redis.call('HDEL', hash, 'body', 'latest')
     redis.call('HSET', hash, 'status', status, field, payload, 'forget_at', now + conf.result_ttl_s)
     redis.call('PEXPIRE', hash, math.ceil(1000 * conf.result_ttl_s))
     redis.call('ZADD', P .. ':results', now + conf.result_ttl_s, job.id .. ':' .. size)
@@ -377,7 +405,7 @@ local function requeue(job, kind)
   drop_entry(job.flow, job.entry)
   enqueue(job, kind)
   local hash = P .. ':job:' .. job.id
-  redis.call('HDEL', hash, 'worker', 'claimed', 'started', 'progress')
+  redis.call('HDEL', hash, 'worker', 'claimed', 'started', 'progress', 'latest')
   redis.call('HSET', hash, 'status', 'queued', 'flow', job.flow, 'entry', job.entry, 'seq', job.seq)
   tell_watchers(job, 'queued')
 end

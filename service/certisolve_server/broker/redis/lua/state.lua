@@ -1,7 +1,7 @@
 -- Where a job stands. ARGV[2]: id. ARGV[3]: a gateway to be told of the next change, or ''.
 -- ARGV[4]: watch no status other than this, or ''. ARGV[5]: '1' to cancel it, '2' to keep its result.
 -- Reply: nil, or {status, submitted, claimed, started, position, expected seconds, field, payload, kept now,
--- share of the work that is done or ''}.
+-- share of the work that is done or '', newest frame of a kept job or ''}.
 
 local function position_of(job)
   local out = redis.call('HGET', P .. ':flow:' .. job.flow, 'out')
@@ -10,7 +10,7 @@ end
 
 local function expected_start(job, position)
   local tenants = math.max(1, redis.call('HLEN', P .. ':active'))
-  return math.min(expected_seconds(), position * tenants * pace_of(job.lane))
+  return math.min(expected_seconds(job.model), position * tenants * pace_of(job.lane))
 end
 
 local function cancel(job)
@@ -61,4 +61,4 @@ if gateway ~= '' and not ended(job) and (unlike == '' or unlike == status) then
 end
 local field, payload = answer_of(job)
 return {status, job.submitted, job.claimed or '', job.started or '', tostring(position), expected,
-  field, payload, kept_now, job.progress or ''}
+  field, payload, kept_now, job.progress or '', job.latest or ''}

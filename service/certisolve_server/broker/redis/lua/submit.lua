@@ -18,8 +18,11 @@ local function full(job)
     what = counters.bytes .. ' bytes are waiting'
   elseif job.keep == '1' and counters.results >= conf.max_result_bytes then
     what = counters.results .. ' bytes of results are kept'
+  elseif ending(job.model) ~= '' then
+    local count = work_like(job.model)
+    if count + 1 > conf.max_certifications then what = count .. ' certifications are waiting' end
   end
-  return what and {'full', what, tostring(expected_seconds())}
+  return what and {'full', what, tostring(expected_seconds(job.model))}
 end
 
 local function accept(job, kind, body, digest)
