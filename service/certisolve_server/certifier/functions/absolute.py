@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from certisolve_server.certifier.arithmetic import Interval
 
 from .function import Function
+from .straight import straight_but_at
 
 
 @dataclass(frozen=True)
@@ -16,3 +17,6 @@ class Absolute(Function):
 
     def derivative(self, x: Interval) -> Interval:
         return Interval(2.0 * (x.lower > 0).double() - 1.0, 1.0 - 2.0 * (x.upper < 0).double())
+
+    def second_derivative(self, x: Interval) -> Interval:
+        return straight_but_at(x, 0.0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from certisolve_server.certifier.arithmetic import Interval
 
 from .function import Function
+from .straight import straight_but_at
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,6 @@ class Clamp(Function):
         passes = (x.lower > self.minimum) & (x.upper < self.maximum)
         is_cut = (x.upper < self.minimum) | (x.lower > self.maximum)
         return Interval(passes.double(), (~is_cut).double())
+
+    def second_derivative(self, x: Interval) -> Interval:
+        return straight_but_at(x, self.minimum, self.maximum)

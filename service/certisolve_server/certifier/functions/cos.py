@@ -19,3 +19,6 @@ class Cos(Function):
 
     def derivative(self, x: Interval) -> Interval:
         return -wave(torch.sin, x, 0.25)
+
+    def second_derivative(self, x: Interval) -> Interval:
+        return -self.value(x)

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import torch
+
 from certisolve_server.certifier.arithmetic import Interval, as_interval, where
 
 from . import library
@@ -43,4 +45,13 @@ class Elu(Function):
         negative = decay * self.alpha * self.scale * self.input_scale
         positive = as_interval(self.scale)
         kink = negative.hull(positive)
+        return where(x.lower > 0, positive, where(x.upper < 0, negative, kink))
+
+    def second_derivative(self, x: Interval) -> Interval:
+        """0 for x > 0 and c a d^2 e^(d x) for x < 0; at 0 the slope jumps unless a d is 1."""
+        decay = library.exp(x.minimum(0.0) * self.input_scale)
+        negative = decay * self.alpha * self.scale * self.input_scale * self.input_scale
+        positive = Interval.exact(torch.zeros_like(x.lower))
+        is_smooth = self.alpha == 1.0 and self.input_scale == 1.0
+        kink = negative.hull(positive) if is_smooth else Interval.entire(x.shape)
         return where(x.lower > 0, positive, where(x.upper < 0, negative, kink))

@@ -17,3 +17,6 @@ class Expm1(Function):
 
     def derivative(self, x: Interval) -> Interval:
         return library.exp(x)
+
+    def second_derivative(self, x: Interval) -> Interval:
+        return library.exp(x)

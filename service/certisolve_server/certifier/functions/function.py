@@ -31,6 +31,13 @@ class Function(ABC):
             OutsideDomain: f is not defined on all of x.
         """
 
+    def second_derivative(self, x: Interval) -> Interval:
+        """Holds the Clarke derivative of f' at every t in x, as far as it is known to exist.
+
+        Everything where f' may jump on x, its ends included; so it is where nothing is known.
+        """
+        return Interval.entire(x.shape)
+
 
 class BinaryFunction(ABC):
     """A continuous function of two real numbers, applied element by element, with broadcasting."""

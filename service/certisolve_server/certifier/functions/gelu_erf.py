@@ -1,57 +1,48 @@
 """x Phi(x), Phi the distribution function of the normal distribution: `gelu` as it is defined."""
 
-import math
 from dataclasses import dataclass
-
-import torch
+from typing import ClassVar
 
 from certisolve_server.certifier.arithmetic import Interval
 
 from . import library
-from .function import Function
+from .gated import Gated
 from .pieces import Extremum, Tail, on_pieces
-
-# Where Phi(x) + x phi(x) = 0.
-_MINIMUM = Extremum(-0.7517915246935645, -0.7517915246935644)
-
-# Where the second derivative phi(x) (2 - x^2) is 0: the square root of 2, and its negative.
-_STEEPEST = Extremum(1.414213562373095, 1.4142135623730951)
-_MOST_NEGATIVE_SLOPE = Extremum(-1.4142135623730951, -1.414213562373095)
 
 # Correctly rounded from the square root of 2 and from 1 / sqrt(2 pi).
 _ROOT_OF_TWO = 1.4142135623730951
 _NORMAL_DENSITY_AT_ZERO = 0.3989422804014327
 
-# Phi(-38) is below the least normal number.
-_FAR = 38.0
-_LARGEST = torch.finfo(torch.float64).max
+# Where the third derivative phi(x) x (x^2 - 4) is 0.
+_CURVED = (Extremum(-2.0, -2.0), Extremum(0.0, 0.0), Extremum(2.0, 2.0))
 
 
 @dataclass(frozen=True)
-class GeluErf(Function):
-    """x Phi(x): falls from 0 to its one minimum, then grows without end."""
+class GeluErf(Gated):
+    """x Phi(x); slopes are between -0.1289041452 and 1.1289041452."""
 
-    def value(self, x: Interval) -> Interval:
-        left, right = Tail(-_FAR, 0.0), Tail(_LARGEST, math.inf)
-        return on_pieces(_value, x, (_MINIMUM,), left, right)
+    # Where Phi(x) + x phi(x) = 0.
+    minimum: ClassVar = Extremum(-0.7517915246935645, -0.7517915246935644)
+    # Where the second derivative phi(x) (2 - x^2) is 0: the square root of 2, and its negative.
+    steepest: ClassVar = Extremum(1.414213562373095, 1.4142135623730951)
+    # Phi(-38) is below the least normal number.
+    far: ClassVar = 38.0
 
-    def derivative(self, x: Interval) -> Interval:
-        """Phi(x) + x phi(x): between -0.1289041452 and 1.1289041452."""
-        return on_pieces(
-            _slope,
-            x,
-            (_MOST_NEGATIVE_SLOPE, _STEEPEST),
-            Tail(-_FAR, 0.0),
-            Tail(_FAR, 1.0),
-        )
+    @staticmethod
+    def near_value(x: Interval) -> Interval:
+        return x * _distribution(x)
+
+    @staticmethod
+    def near_slope(x: Interval) -> Interval:
+        """Phi(x) + x phi(x)."""
+        return _distribution(x) + x * _density(x)
+
+    def second_derivative(self, x: Interval) -> Interval:
+        return on_pieces(_curvature, x, _CURVED, Tail(-self.far, 0.0), Tail(self.far, 0.0))
 
 
-def _value(x: Interval) -> Interval:
-    return x * _distribution(x)
-
-
-def _slope(x: Interval) -> Interval:
-    return _distribution(x) + x * _density(x)
+def _curvature(x: Interval) -> Interval:
+    return _density(x) * (2.0 - x.square())
 
 
 def _distribution(x: Interval) -> Interval:

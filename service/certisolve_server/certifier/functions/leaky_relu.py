@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from certisolve_server.certifier.arithmetic import Interval, as_interval, where
 
 from .function import Function
+from .straight import straight_but_at
 
 
 @dataclass(frozen=True)
@@ -28,3 +29,6 @@ class LeakyRelu(Function):
         negative, positive = as_interval(self.negative_slope), as_interval(1.0)
         kink = negative.hull(positive)
         return where(x.lower > 0, positive, where(x.upper < 0, negative, kink))
+
+    def second_derivative(self, x: Interval) -> Interval:
+        return straight_but_at(x, 0.0)

@@ -18,3 +18,7 @@ class Log(Function):
     def derivative(self, x: Interval) -> Interval:
         """1 / x, which falls."""
         return 1.0 / library.above(0.0, x)
+
+    def second_derivative(self, x: Interval) -> Interval:
+        """-(1 / x)^2."""
+        return -self.derivative(x).square()

@@ -18,3 +18,7 @@ class Log1p(Function):
     def derivative(self, x: Interval) -> Interval:
         """1 / (1 + x), which falls."""
         return 1.0 / (1.0 + library.above(-1.0, x))
+
+    def second_derivative(self, x: Interval) -> Interval:
+        """-(1 / (1 + x))^2."""
+        return -self.derivative(x).square()

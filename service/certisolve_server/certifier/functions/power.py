@@ -29,3 +29,9 @@ class Power(Function):
         if self.exponent == 0:
             return x * 0.0
         return as_interval(self.exponent) * x ** (self.exponent - 1)
+
+    def second_derivative(self, x: Interval) -> Interval:
+        """N (n - 1) x^(n - 2)."""
+        if self.exponent in (0, 1):
+            return x * 0.0
+        return as_interval(self.exponent * (self.exponent - 1)) * x ** (self.exponent - 2)

@@ -17,3 +17,7 @@ class Reciprocal(Function):
     def derivative(self, x: Interval) -> Interval:
         """-(1 / x)^2."""
         return -(1.0 / x).square()
+
+    def second_derivative(self, x: Interval) -> Interval:
+        """2 (1 / x)^3."""
+        return 2.0 * (1.0 / x) ** 3

@@ -18,3 +18,7 @@ class Rsqrt(Function):
     def derivative(self, x: Interval) -> Interval:
         """-(1 / sqrt x)^3 / 2; x occurs once, so intervals lose nothing here."""
         return self.value(x) ** 3 * -0.5
+
+    def second_derivative(self, x: Interval) -> Interval:
+        """3 (1 / sqrt x)^5 / 4."""
+        return self.value(x) ** 5 * 0.75

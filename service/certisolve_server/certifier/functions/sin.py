@@ -19,3 +19,6 @@ class Sin(Function):
 
     def derivative(self, x: Interval) -> Interval:
         return wave(torch.cos, x, 0.0)
+
+    def second_derivative(self, x: Interval) -> Interval:
+        return -self.value(x)

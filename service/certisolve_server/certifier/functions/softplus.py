@@ -8,6 +8,7 @@ from certisolve_server.certifier.arithmetic import Interval
 from . import library
 from .function import Function
 from .pieces import monotone
+from .sigmoid import logistic_slope
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class Softplus(Function):
     def derivative(self, x: Interval) -> Interval:
         """s(b x), s the logistic function."""
         return library.sigmoid(x * self.beta)
+
+    def second_derivative(self, x: Interval) -> Interval:
+        """The slope s'(b x) of the logistic function, times b."""
+        return logistic_slope(x * self.beta) * self.beta
 
     def _at(self, x: Interval) -> Interval:
         """(max(b x, 0) + log(1 + e^-|b x|)) / b, which does not overflow."""

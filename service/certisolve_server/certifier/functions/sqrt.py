@@ -27,3 +27,7 @@ class Sqrt(Function):
         steepest = torch.where(root.lower > 0, up(half / root.lower), math.inf)
         flattest = torch.where(root.upper > 0, down(half / root.upper), 0.0)
         return Interval(flattest.clamp(min=0.0), steepest)
+
+    def second_derivative(self, x: Interval) -> Interval:
+        """-2 (1 / (2 sqrt x))^3."""
+        return self.derivative(x) ** 3 * -2.0

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from certisolve_server.certifier.arithmetic import Interval
 
 from .function import Function
@@ -16,3 +18,6 @@ class Square(Function):
 
     def derivative(self, x: Interval) -> Interval:
         return 2.0 * x
+
+    def second_derivative(self, x: Interval) -> Interval:
+        return Interval.exact(2.0 * torch.ones_like(x.lower))

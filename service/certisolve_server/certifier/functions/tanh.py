@@ -6,7 +6,7 @@ from certisolve_server.certifier.arithmetic import Interval
 
 from . import library
 from .function import Function
-from .sigmoid import logistic_slope
+from .sigmoid import logistic_curvature, logistic_slope
 
 
 @dataclass(frozen=True)
@@ -18,3 +18,7 @@ class Tanh(Function):
 
     def derivative(self, x: Interval) -> Interval:
         return logistic_slope(2.0 * x) * 4.0
+
+    def second_derivative(self, x: Interval) -> Interval:
+        """8 s''(2 x)."""
+        return logistic_curvature(2.0 * x) * 8.0

@@ -92,6 +92,30 @@ def test_difference_quotients_lie_inside(reference, data):
 
 @pytest.mark.parametrize("reference", all_references, ids=str)
 @settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_second_derivatives_hold_difference_quotients_of_slopes(reference, data):
+    x = data.draw(inputs(reference))
+    curvature = find(reference.name, **reference.parameters).second_derivative(x)
+    # Changes of slopes between smaller numbers need more digits still.
+    points = [t for t in sample(x, reference) if abs(t) < 1e3 and not 0 < abs(t) < 1e-90]
+    assert curvature.shape == x.shape
+    with mpmath.workdps(400):
+        for s, t in itertools.pairwise(points):
+            if s != t and not {s, t} & set(reference.kinks):
+                rise = reference.derivative(mpf(t)) - reference.derivative(mpf(s))
+                assert holds(curvature, mpf(rise / (mpf(t) - mpf(s)))), (s, t)
+
+
+@pytest.mark.parametrize("name", ["relu", "abs", "leaky_relu", "clamp"])
+def test_beside_a_kink_a_function_is_straight_and_at_it_nothing_is_known(name):
+    parameters = {"minimum": 0.0} if name == "clamp" else {}
+    x = Interval.between(torch.tensor([-1.0, -1.0, 0.0, 0.5]), torch.tensor([-0.5, 0.0, 0.5, 1.0]))
+    curvature = find(name, **parameters).second_derivative(x)
+    assert curvature.upper.tolist() == [0.0, math.inf, math.inf, 0.0]
+
+
+@pytest.mark.parametrize("reference", all_references, ids=str)
+@settings(max_examples=12, deadline=None)
 @given(t=st.floats(-30.0, 30.0))
 def test_enclosures_of_points_are_narrow(reference, t):
     t = abs(t) + 0.01 + reference.lower if reference.lower > -math.inf else t
