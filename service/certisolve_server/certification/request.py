@@ -31,7 +31,7 @@ class BallDomain:
     Attributes:
         center: by input, each of the shape of a request.
         radius: not negative.
-        norm: of the distance, in which `input_scale` counts.
+        norm: of the distance, in the units of the inputs: `input_scale` does not count here.
         lower: of the box, by input; an input without an entry has no lower bound.
         upper: likewise.
     """
