@@ -10,6 +10,9 @@ from ._async_client import AsyncClient as AsyncClient
 from ._calls import Call as Call
 from ._calls import Priority as Priority
 from ._calls import Reply as Reply
+from ._certificate import Certificate as Certificate
+from ._certificate import Improvement as Improvement
+from ._certificate import Witness as Witness
 from ._client import Client as Client
 from ._clock import Clock as Clock
 from ._derivatives import Derivative as Derivative
@@ -65,6 +68,7 @@ __all__ = [
     "AsyncTransport",
     "Call",
     "Cancelled",
+    "Certificate",
     "CertisolveError",
     "Client",
     "Clock",
@@ -76,6 +80,7 @@ __all__ = [
     "Frame",
     "HttpTransport",
     "IdempotencyConflict",
+    "Improvement",
     "InternalServerError",
     "InvalidReply",
     "InvalidRequest",
@@ -104,6 +109,7 @@ __all__ = [
     "Transport",
     "TransportError",
     "Unavailable",
+    "Witness",
     "WorkerInfo",
     "from_problem",
 ]

@@ -51,14 +51,28 @@ def to_array(field: str, value: Tensor) -> Array:
     Raises:
         TypeError: not a rectangular array of numbers, or of a type that does not travel.
     """
+    array = to_exact_array(field, value)
+    # By kind and size: a big-endian float64 is not equal to np.float64.
+    return _to_float32(array) if array.dtype.str[1:] == "f8" else array
+
+
+def to_exact_array(field: str, value: Tensor) -> Array:
+    """`value` as an array that travels, in its own precision; lists and scalars as float64.
+
+    Args:
+        field: path for the error message.
+        value: an array, tensor or nested list.
+
+    Raises:
+        TypeError: not a rectangular array of numbers, or of a type that does not travel.
+    """
     try:
         array = value if isinstance(value, np.ndarray) else _convert(value)
         dtype_name(array)
     except (TypeError, ValueError) as error:
         problem = error.problem if isinstance(error, WireError) else error
         raise TypeError(f"{field}: {problem}") from error
-    # By kind and size: a big-endian float64 is not equal to np.float64.
-    return _to_float32(array) if array.dtype.str[1:] == "f8" else array
+    return array
 
 
 def _convert(value: Tensor) -> Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 from ._arguments import check_name
 from ._arrays import Array, Tensor
@@ -13,14 +13,15 @@ from ._calls import (
     build_models,
     check_tenant,
     check_timeout,
-    read_job,
     read_model,
     read_models,
-    read_solve,
 )
+from ._certificate import Certificate
+from ._certify import Question, build_certify
 from ._clock import Clock, SystemClock
 from ._config import DEFAULT_TIMEOUT_S
 from ._derivatives import Derivative, Where, build_derivative, read_derivative
+from ._job_calls import read_certify, read_job, read_solve
 from ._jobs import AsyncJob, apoll, draw_key, rest_of
 from ._open import open_async_transport
 from ._results import ModelInfo, Solution
@@ -109,7 +110,8 @@ class AsyncClient:
         if isinstance(answer, Solution):
             return answer
         polls = rest_of(call, answer, started_at, self._clock.monotonic())
-        return await apoll(self._send, self._clock, polls)
+        solution: Solution = await apoll(self._send, self._clock, polls)
+        return solution
 
     async def submit_solve(
         self,
@@ -118,7 +120,7 @@ class AsyncClient:
         *,
         idempotency_key: str | None = None,
         **asked: Unpack[Asked],
-    ) -> AsyncJob:
+    ) -> AsyncJob[Solution]:
         """As `Client.submit_solve`."""
         key = draw_key() if idempotency_key is None else idempotency_key
         call = build_solve("submit_solve", model, inputs, asked, self._defaults, key)
@@ -162,7 +164,28 @@ class AsyncClient:
         call = build_derivative("vjp", model, inputs, cotangents, None, where, self._defaults)
         return read_derivative(call, await self._send(call))
 
-    def job(self, job_id: str) -> AsyncJob:
+    async def certify(
+        self, model: str, *, idempotency_key: str | None = None, **question: Unpack[Question]
+    ) -> Certificate:
+        """As `Client.certify`."""
+        call = build_certify("certify", model, question, self._defaults, idempotency_key)
+        started_at = self._clock.monotonic()
+        answer = read_certify(await self._send(call))
+        if isinstance(answer, Certificate):
+            return answer
+        polls = rest_of(call, answer, started_at, self._clock.monotonic())
+        certificate: Certificate = await apoll(self._send, self._clock, polls)
+        return certificate
+
+    async def submit_certify(
+        self, model: str, *, idempotency_key: str | None = None, **question: Unpack[Question]
+    ) -> AsyncJob[Certificate]:
+        """As `Client.submit_certify`."""
+        key = draw_key() if idempotency_key is None else idempotency_key
+        call = build_certify("submit_certify", model, question, self._defaults, key)
+        return self.job(read_job(await self._send(call)).info.id)
+
+    def job(self, job_id: str) -> AsyncJob[Any]:
         """As `Client.job`; asks no server, so there is nothing to await."""
         return AsyncJob(
             job_id,

@@ -21,8 +21,6 @@ from ._decode import decode
 from ._errors import InvalidReply, ServerError, from_problem
 from ._results import (
     Diagnostics,
-    JobInfo,
-    JobStatus,
     ModelInfo,
     ModelRef,
     Solution,
@@ -39,6 +37,8 @@ Operation = Literal[
     "stream",
     "jvp",
     "vjp",
+    "certify",
+    "submit_certify",
     "job",
     "watch_job",
     "cancel_job",
@@ -120,20 +120,6 @@ class Reply:
     body: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class JobReply:
-    """A job as the server last described it.
-
-    Attributes:
-        solution: set when it succeeded and the reply carries the result.
-        problem: set when it failed.
-    """
-
-    info: JobInfo
-    solution: Solution | None = None
-    problem: ServerError | None = None
-
-
 def build_models(timeout_s: float | None) -> Call:
     """The call that lists the models."""
     return Call(operation="models", timeout_s=timeout_s)
@@ -143,21 +129,6 @@ def build_model(model: str, version: str | None, timeout_s: float | None) -> Cal
     """The call that describes one model."""
     name = check_name("model", model)
     return Call(operation="model", model=name, version=version, timeout_s=timeout_s)
-
-
-def build_job(job_id: str, wait_s: float, timeout_s: float | None) -> Call:
-    """The call that asks where a job stands, answered when it ends or after `wait_s`."""
-    return Call(operation="job", job_id=job_id, wait_s=wait_s, timeout_s=timeout_s)
-
-
-def build_watch_job(job_id: str, timeout_s: float | None) -> Call:
-    """The call that streams where a job stands, at once and at each change, until it ends."""
-    return Call(operation="watch_job", job_id=job_id, timeout_s=timeout_s)
-
-
-def build_cancel_job(job_id: str, timeout_s: float | None) -> Call:
-    """The call that ends a job; on an ended one it does nothing."""
-    return Call(operation="cancel_job", job_id=job_id, timeout_s=timeout_s)
 
 
 def check_timeout(timeout_s: float | None) -> float | None:
@@ -184,18 +155,6 @@ def check_tenant(tenant: str | None) -> str | None:
     return tenant
 
 
-def read_solve(reply: Reply) -> Solution | JobInfo:
-    """The solution in a solve reply, or the job it became because it took the server too long.
-
-    Raises:
-        InvalidReply: the reply lacks something.
-    """
-    with reading("solve"):
-        if "id" in reply.body:
-            return _read_job_info(reply.body)
-        return read_solution(reply.tensors, reply.body)
-
-
 def read_models(reply: Reply) -> list[ModelInfo]:
     """Every model in a listing.
 
@@ -214,22 +173,6 @@ def read_model(reply: Reply) -> ModelInfo:
     """
     with reading("model"):
         return _read_model(reply.body)
-
-
-def read_job(reply: Reply) -> JobReply:
-    """Where the job stands.
-
-    Raises:
-        InvalidReply: the reply lacks something.
-    """
-    with reading("job"):
-        body = reply.body
-        result, problem = body.get("result"), body.get("problem")
-        return JobReply(
-            _read_job_info(body),
-            solution=None if result is None else read_solution(reply.tensors, result),
-            problem=None if problem is None else read_problem(problem),
-        )
 
 
 def read_problem(
@@ -306,20 +249,6 @@ def _read_model(entry: Mapping[str, Any]) -> ModelInfo:
 
 def _read_worker(body: Mapping[str, Any]) -> WorkerInfo:
     return WorkerInfo(str(body["name"]), str(body["device"]), str(body.get("grpc") or ""))
-
-
-def _read_job_info(body: Mapping[str, Any]) -> JobInfo:
-    # A server of release 0.1 says neither position, wait nor progress.
-    position, expected_wait_s = body.get("position"), body.get("expected_wait_s")
-    status = JobStatus(body["status"])
-    progress = 1.0 if status is JobStatus.SUCCEEDED else float(body.get("progress") or 0.0)
-    return JobInfo(
-        id=str(body["id"]),
-        status=status,
-        position=None if position is None else int(position),
-        expected_wait_s=None if expected_wait_s is None else float(expected_wait_s),
-        progress=progress,
-    )
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 from ._arguments import check_name
 from ._arrays import Array, Tensor
@@ -13,14 +13,15 @@ from ._calls import (
     build_models,
     check_tenant,
     check_timeout,
-    read_job,
     read_model,
     read_models,
-    read_solve,
 )
+from ._certificate import Certificate
+from ._certify import Question, build_certify
 from ._clock import Clock, SystemClock
 from ._config import DEFAULT_TIMEOUT_S
 from ._derivatives import Derivative, Where, build_derivative, read_derivative
+from ._job_calls import read_certify, read_job, read_solve
 from ._jobs import Job, draw_key, poll, rest_of
 from ._open import open_transport
 from ._results import ModelInfo, Solution
@@ -158,7 +159,8 @@ class Client:
         if isinstance(answer, Solution):
             return answer
         polls = rest_of(call, answer, started_at, self._clock.monotonic())
-        return poll(self._send, self._clock, polls)
+        solution: Solution = poll(self._send, self._clock, polls)
+        return solution
 
     def submit_solve(
         self,
@@ -167,7 +169,7 @@ class Client:
         *,
         idempotency_key: str | None = None,
         **asked: Unpack[Asked],
-    ) -> Job:
+    ) -> Job[Solution]:
         """Start a solve in the background; arguments and exceptions as for `solve`.
 
         A submission that was lost on its way is sent again, as a solve is: the key makes sure that
@@ -271,7 +273,86 @@ class Client:
         call = build_derivative("vjp", model, inputs, cotangents, None, where, self._defaults)
         return read_derivative(call, self._send(call))
 
-    def job(self, job_id: str) -> Job:
+    def certify(
+        self, model: str, *, idempotency_key: str | None = None, **question: Unpack[Question]
+    ) -> Certificate:
+        """A proven bound of how much the model's output changes with its inputs, on a set.
+
+        For all x, y in the set, |f(x) - f(y)| <= upper |x - y|; `certificate.map` says which map f
+        is meant. The set is a ball (`center` and `radius`, perhaps cut by `lower` and `upper`), a
+        box (`lower` and `upper`), or everything (`domain="global"`).
+
+        Args:
+            model: name of the model.
+            center: of the ball, by the inputs that vary; taken as the numbers they are, in float64.
+            radius: of the ball, in the units of the inputs, over all inputs that vary together.
+            norm: of the radius: `l1`, `l2`, `linf` or `grid_l2`; None for `l2`.
+            lower: least values, by input.
+            upper: greatest values, by input.
+            domain: `global` for everything.
+            inputs: those that stay as they are, by name; the others vary.
+            parameters: scalars of the equation; those left out take their defaults.
+            resolution: sizes of the grid axes for `global`; None for the first validated ones.
+            input_norm: of differences of inputs; None for that of the ball, or `l2`.
+            output_norm: of differences of outputs; None likewise.
+            input_scale: by input, in units of which its differences are measured.
+            output_scale: likewise of the output.
+            output: which output; None for the first.
+            component: flat index of the one number of the output that is meant; None for all.
+            soundness: `real`: of the map on real numbers; `float`: with the rounding of what is
+                executed, see `Certificate.rounding`.
+            budget_s: seconds of search.
+            gap: upper / lower at which the search may end.
+            max_splits: cuts of the set at most; None for what the budget allows.
+            steps: of models that go on by steps: how many are certified together; None for one.
+            t: of models that integrate: over how many seconds; None for the manifest's.
+            seed: of what is random in the search.
+            version: of the model; None for the newest.
+            priority: as for `solve`.
+            timeout: seconds this call may take in all; None for the client's and the budget.
+            idempotency_key: as for `solve`.
+
+        Raises:
+            TypeError: an input is not an array of numbers.
+            ValueError: there is no set or more than one, or a number is out of its range.
+            InvalidRequest: the model cannot take this, or is refused by name: an operator without
+                a proven rule, one that may jump, a family without a map; `code` and `detail` say.
+            NotFound: no such model or version.
+            Overloaded: the server's queue stayed full over all retries.
+            RequestTimeout: no answer in time.
+
+        Example:
+            >>> certificate = client.certify(
+            ...     "burgers1d-fno", center={"u0": u0}, radius=0.1, norm="linf", budget_s=10
+            ... )
+            >>> print(certificate.upper, certificate.gap, certificate.method)
+        """
+        call = build_certify("certify", model, question, self._defaults, idempotency_key)
+        started_at = self._clock.monotonic()
+        answer = read_certify(self._send(call))
+        if isinstance(answer, Certificate):
+            return answer
+        polls = rest_of(call, answer, started_at, self._clock.monotonic())
+        certificate: Certificate = poll(self._send, self._clock, polls)
+        return certificate
+
+    def submit_certify(
+        self, model: str, *, idempotency_key: str | None = None, **question: Unpack[Question]
+    ) -> Job[Certificate]:
+        """Start a certification in the background; arguments and exceptions as for `certify`.
+
+        `Job.events` tells of better bounds as they are proven.
+
+        Args:
+            model: as for `certify`.
+            idempotency_key: as for `submit_solve`.
+            question: as for `certify`. `timeout` is what the submission may take, not the job.
+        """
+        key = draw_key() if idempotency_key is None else idempotency_key
+        call = build_certify("submit_certify", model, question, self._defaults, key)
+        return self.job(read_job(self._send(call)).info.id)
+
+    def job(self, job_id: str) -> Job[Any]:
         """A handle on a job submitted earlier, perhaps by another process; asks no server."""
         return Job(
             job_id,

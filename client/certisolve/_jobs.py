@@ -5,16 +5,9 @@ import math
 import random
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from typing import Any, Generic, TypeVar
 
-from ._calls import (
-    Call,
-    JobReply,
-    Reply,
-    build_cancel_job,
-    build_job,
-    build_watch_job,
-    read_job,
-)
+from ._calls import Call, Reply
 from ._clock import Clock
 from ._config import JOB_POLL_INTERVAL_S, JOB_POLL_S
 from ._errors import (
@@ -24,12 +17,23 @@ from ._errors import (
     InvalidReply,
     RequestTimeout,
 )
-from ._results import JobInfo, JobStatus, Solution
+from ._job_calls import (
+    Answer,
+    JobReply,
+    build_cancel_job,
+    build_job,
+    build_watch_job,
+    read_job,
+)
+from ._results import JobInfo, JobStatus
 from ._retry import RetryPolicy
 
+#: What the job ends with: a solution or a certificate.
+T = TypeVar("T", bound=Answer)
 
-class Job:
-    """A solve that runs in the background; obtained from `Client.submit_solve` or `Client.job`.
+
+class Job(Generic[T]):
+    """Work in the background, from `Client.submit_solve`, `Client.submit_certify` or `Client.job`.
 
     Attributes:
         id: names the job on the server; another process can re-attach with `Client.job(id)`.
@@ -72,7 +76,7 @@ class Job:
 
         A stream that breaks is opened again, as the client's RetryPolicy says; what did not change
         meanwhile is not repeated. Leaving the loop early closes the stream. How a failed job
-        failed, and the solution of one that succeeded, are told by `wait`.
+        failed, and what one that succeeded ended with, are told by `wait`.
 
         Example:
             >>> for info in job.events():
@@ -99,8 +103,8 @@ class Job:
                     raise
             self._clock.sleep(delay_s)
 
-    def wait(self, timeout: float | None = None) -> Solution:
-        """The solution, as soon as it is there.
+    def wait(self, timeout: float | None = None) -> T:
+        """The solution or certificate, as soon as it is there.
 
         Args:
             timeout: seconds to wait for the job to end, None for as long as it takes. Each poll
@@ -113,7 +117,8 @@ class Job:
             ServerError: the job failed; the class says how.
         """
         polls = Polls(self.id, timeout, self._timeout_s, self._clock.monotonic())
-        return poll(self._send, self._clock, polls)
+        answer: T = poll(self._send, self._clock, polls)
+        return answer
 
     def cancel(self) -> JobStatus:
         """End the job; what the device is computing already is finished, unanswered.
@@ -127,7 +132,7 @@ class Job:
         return read_job(self._send(build_cancel_job(self.id, self._timeout_s))).info.status
 
 
-class AsyncJob:
+class AsyncJob(Generic[T]):
     """As `Job`, for `AsyncClient`.
 
     Attributes:
@@ -184,10 +189,11 @@ class AsyncJob:
                     raise
             await self._clock.asleep(delay_s)
 
-    async def wait(self, timeout: float | None = None) -> Solution:  # noqa: ASYNC109 - as `Job.wait`
+    async def wait(self, timeout: float | None = None) -> T:  # noqa: ASYNC109 - as `Job.wait`
         """As `Job.wait`."""
         polls = Polls(self.id, timeout, self._timeout_s, self._clock.monotonic())
-        return await apoll(self._send, self._clock, polls)
+        answer: T = await apoll(self._send, self._clock, polls)
+        return answer
 
     async def cancel(self) -> JobStatus:
         """As `Job.cancel`."""
@@ -249,8 +255,8 @@ class Polls:
         return min(left_s, max(0.0, JOB_POLL_INTERVAL_S - (now - self._polled_at)))
 
 
-def poll(send: Callable[[Call], Reply], clock: Clock, polls: Polls) -> Solution:
-    """The solution of a job, as soon as it is there; raises as `Job.wait`."""
+def poll(send: Callable[[Call], Reply], clock: Clock, polls: Polls) -> Any:
+    """What a job ends with, as soon as it is there; raises as `Job.wait`."""
     while True:
         reply = read_job(send(polls.next_call(clock.monotonic())))
         if reply.info.status.ended:
@@ -258,7 +264,7 @@ def poll(send: Callable[[Call], Reply], clock: Clock, polls: Polls) -> Solution:
         clock.sleep(polls.pause_s(reply.info, clock.monotonic()))
 
 
-async def apoll(send: Callable[[Call], Awaitable[Reply]], clock: Clock, polls: Polls) -> Solution:
+async def apoll(send: Callable[[Call], Awaitable[Reply]], clock: Clock, polls: Polls) -> Any:
     """As `poll`."""
     while True:
         reply = read_job(await send(polls.next_call(clock.monotonic())))
@@ -324,10 +330,10 @@ class _Watch:
         return self._retry.delay(self._failed, error, uniform=uniform)
 
 
-def _result(reply: JobReply) -> Solution:
+def _result(reply: JobReply) -> Answer:
     info = reply.info
-    if reply.solution is not None:
-        return reply.solution
+    if reply.answer is not None:
+        return reply.answer
     if info.status is JobStatus.CANCELLED:
         raise Cancelled("cancelled", f"job {info.id} was cancelled")
     if reply.problem is not None:

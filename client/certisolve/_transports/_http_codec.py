@@ -174,23 +174,26 @@ def _checked(url: str) -> str:
     return url
 
 
+#: What is computed while the caller waits, at paths of the same names.
+_COMPUTED = frozenset({"solve", "certify", "jvp", "vjp"})
+#: What is computed as a job, and at which paths.
+_SUBMITTED = {"submit_solve": "solve", "submit_certify": "certify"}
+
+
 def _route(call: Call) -> tuple[str, str, dict[str, str]]:
+    if call.operation in _COMPUTED:
+        headers = {"Accept": SAFETENSORS} | call.terms | _deadline(call)
+        return "POST", f"{_model_path(call)}/{call.operation}", headers
+    if call.operation in _SUBMITTED:
+        # No deadline: the time left is the submission's, not the job's.
+        headers = {"Accept": SAFETENSORS, "Prefer": "respond-async"} | call.terms
+        return "POST", f"{_model_path(call)}/{_SUBMITTED[call.operation]}", headers
     match call.operation:
         case "models":
             return "GET", "/v1/models", {"Accept": "application/json"}
         case "model":
             query = f"?version={quote(call.version, safe='')}" if call.version else ""
             return "GET", _model_path(call) + query, {"Accept": "application/json"}
-        case "solve":
-            headers = {"Accept": SAFETENSORS} | call.terms | _deadline(call)
-            return "POST", _model_path(call) + "/solve", headers
-        case "submit_solve":
-            # No deadline: the time left is the submission's, not the job's.
-            headers = {"Accept": SAFETENSORS, "Prefer": "respond-async"} | call.terms
-            return "POST", _model_path(call) + "/solve", headers
-        case "jvp" | "vjp":
-            headers = {"Accept": SAFETENSORS} | call.terms | _deadline(call)
-            return "POST", f"{_model_path(call)}/{call.operation}", headers
         case "stream":
             # No deadline: the time is that of each wait, not of the solution.
             headers = {"Accept": SAFETENSORS_SEQ} | call.terms
