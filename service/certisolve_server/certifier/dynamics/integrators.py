@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.errors import InvalidRequest
-from certisolve_server.certifier.graph.node import Graph, Ref
+from certisolve_server.certifier.graph.node import Argument, Graph, Ref
 
 from .assembly import Assembly
 
@@ -70,13 +70,13 @@ def unrolled(field: Graph, dt: float, steps: int, tableau: Tableau) -> Graph:
 def moved(
     assembly: Assembly, state: str, slopes: Sequence[str], lengths: Sequence[Fraction]
 ) -> str:
-    """x + sum of h_i k_i; each h_i as an interval where no float is equal to it."""
+    """The state x + sum of h_i k_i, each h_i as an interval where no float is equal to it."""
     shape = assembly.shape(state)
     for slope, length in zip(slopes, lengths, strict=True):
         if length:
             number = assembly.constant(Interval.of_fraction(length), "dt")
-            product = {"self": Ref(slope), "other": Ref(number)}
+            product: dict[str, Argument] = {"self": Ref(slope), "other": Ref(number)}
             change = assembly.apply("aten.mul.Tensor", shape, product)
-            sums = {"self": Ref(state), "other": Ref(change), "alpha": 1}
+            sums: dict[str, Argument] = {"self": Ref(state), "other": Ref(change), "alpha": 1}
             state = assembly.apply("aten.add.Tensor", shape, sums)
     return state

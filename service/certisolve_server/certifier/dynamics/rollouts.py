@@ -7,7 +7,7 @@ import torch
 
 from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.errors import InvalidRequest
-from certisolve_server.certifier.graph.node import Graph, Input, Ref
+from certisolve_server.certifier.graph.node import Argument, Graph, Input, Ref
 
 from .assembly import Assembly
 
@@ -84,7 +84,7 @@ def memory_rollout(step: Step, steps: int, history: str, frames: int) -> Graph:
 def selected(assembly: Assembly, name: str, dim: int, index: int) -> str:
     """One of the entries along an axis (aten.select)."""
     shape = assembly.shape(name)
-    arguments = {"self": Ref(name), "dim": dim, "index": index}
+    arguments: dict[str, Argument] = {"self": Ref(name), "dim": dim, "index": index}
     return assembly.apply("aten.select.int", (*shape[:dim], *shape[dim + 1 :]), arguments)
 
 
