@@ -88,15 +88,21 @@ def contains(region: Region, graph: Graph, point: Point) -> bool:
     """Whether the point is proven to be in the region; false where rounding leaves it open."""
     if isinstance(region, Everything):
         return all(bool(value.isfinite().all()) for value in point.values())
-    at = box(graph, point, point)
+    return holds(region, box(graph, point, point), graph)
+
+
+def holds(region: Region, boxes: Boxes, graph: Graph) -> bool:
+    """Whether all of one box is proven to be in the region."""
+    if isinstance(region, Everything):
+        return True
     if isinstance(region, Box):
-        return _within(at, box(graph, region.lower, region.upper))
+        return _within(boxes, box(graph, region.lower, region.upper))
     if region.limits is not None and not _within(
-        at, box(graph, region.limits.lower, region.limits.upper)
+        boxes, box(graph, region.limits.lower, region.limits.upper)
     ):
         return False
     center = box(graph, region.center, region.center)
-    sizes = (at.flat() - center.flat()).magnitude[0]
+    sizes = (boxes.flat() - center.flat()).magnitude[0]
     return bool(length(sizes, region.norm) <= region.radius)
 
 
