@@ -84,16 +84,24 @@ def refuse_unsupported(graph: Graph) -> None:
         PossiblyDiscontinuous: a gate decides by a value that varies.
         UnsupportedOperator: any other operator without a rule, by its name and its node's.
     """
+    by_name = {node.name: node for node in graph.nodes}
     for node in graph.nodes:
         if node.kind != "real" or node.operator not in RULES:
-            raise refusal(node)
+            raise refusal(node, _origin(node, by_name))
 
 
-def refusal(node: Node) -> PossiblyDiscontinuous | UnsupportedOperator:
-    """Why a node is not gone through."""
-    if node.kind in ("integer", "boolean") or may_jump(node.operator):
-        return PossiblyDiscontinuous(node.operator, node.name)
-    return UnsupportedOperator(node.operator, node.name)
+def refusal(node: Node, operator: str | None = None) -> PossiblyDiscontinuous | UnsupportedOperator:
+    """Why a node is not gone through; `operator` is whose result it is, if not its own."""
+    name = operator or node.operator
+    if node.kind in ("integer", "boolean") or may_jump(name):
+        return PossiblyDiscontinuous(name, node.name)
+    return UnsupportedOperator(name, node.name)
+
+
+def _origin(node: Node, by_name: Mapping[str, Node]) -> str:
+    """The operator whose result a node is, also where it is one of several."""
+    is_part = node.operator == "python.getitem" and node.refs[0].name in by_name
+    return by_name[node.refs[0].name].operator if is_part else node.operator
 
 
 def _of_shape(node: Node, result: Any) -> Any:

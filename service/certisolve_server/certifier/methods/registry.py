@@ -1,8 +1,9 @@
 """All ways to a bound, cheap ones first."""
 
 from .method import Method
+from .norms import FusedNorms
 
-METHODS: tuple[Method, ...] = ()
+METHODS: tuple[Method, ...] = (FusedNorms(),)
 
 
 def find(name: str) -> Method:

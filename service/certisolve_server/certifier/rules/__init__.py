@@ -9,9 +9,13 @@ from types import MappingProxyType
 
 from . import (
     arithmetic,
+    contractions,
     convolution,
     creation,
     linear,
+    normalization,
+    order,
+    padding,
     pointwise,
     reductions,
     shapes,
@@ -27,9 +31,13 @@ from .rule import Rules as Rules
 
 _FAMILIES: tuple[Rules, ...] = (
     arithmetic.RULES,
+    contractions.RULES,
     convolution.RULES,
     creation.RULES,
     linear.RULES,
+    normalization.RULES,
+    order.RULES,
+    padding.RULES,
     pointwise.RULES,
     reductions.RULES,
     shapes.RULES,

@@ -133,7 +133,9 @@ FUNCTIONS: Mapping[str, Callable[..., Function]] = MappingProxyType(
 
 #: By overload.
 RULES: Rules = {
+    "aten.max.other": _comparing("maximum"),
     "aten.maximum.default": _comparing("maximum"),
+    "aten.min.other": _comparing("minimum"),
     "aten.minimum.default": _comparing("minimum"),
     **{operator: _applying(make) for operator, make in FUNCTIONS.items()},
 }

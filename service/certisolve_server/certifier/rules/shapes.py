@@ -19,10 +19,10 @@ from .rule import Declined, Rules
 def _moving(overload: Callable[..., Tensor]) -> Callable[..., Abstraction]:
     """The rule of an operator that moves the numbers of `self`."""
 
-    def move(self: Abstraction, **arguments: Any) -> Abstraction:
-        return _moved(self, lambda x: overload(x, **arguments))
+    def rule(self: Abstraction, **arguments: Any) -> Abstraction:
+        return move(self, lambda x: overload(x, **arguments))
 
-    return move
+    return rule
 
 
 def _parting(overload: Callable[..., Sequence[Tensor]]) -> Callable[..., tuple[Abstraction, ...]]:
@@ -30,9 +30,21 @@ def _parting(overload: Callable[..., Sequence[Tensor]]) -> Callable[..., tuple[A
 
     def part(self: Abstraction, **arguments: Any) -> tuple[Abstraction, ...]:
         count = len(overload(self.value.lower[0], **arguments))
-        return tuple(_moved(self, partial(_nth, overload, arguments, i)) for i in range(count))
+        return tuple(move(self, partial(_nth, overload, arguments, i)) for i in range(count))
 
     return part
+
+
+def move(x: Abstraction, move: Callable[[Tensor], Tensor]) -> Abstraction:
+    """The image of what only moves numbers, of one tensor at a time, on each box and slope."""
+    per_box = torch.func.vmap(move)
+
+    def per_slope(bound: Tensor) -> Tensor:
+        flat: Tensor = per_box(bound.flatten(0, 1))
+        return flat.reshape(*bound.shape[:2], *flat.shape[1:])
+
+    jacobian = {name: block.rearranged(per_slope) for name, block in x.jacobian.items()}
+    return Abstraction(x.value.rearranged(per_box), MappingProxyType(jacobian))
 
 
 def pick(argument_0: tuple[Abstraction, ...], argument_1: int) -> Abstraction:
@@ -47,7 +59,7 @@ def keep(self: Abstraction, **_how: object) -> Abstraction:
 
 def viewed(self: Abstraction, size: Sequence[int]) -> Abstraction:
     """Another shape; what has become a copy here cannot be viewed, so it is copied."""
-    return _moved(self, lambda x: x.reshape(size))
+    return move(self, lambda x: x.reshape(size))
 
 
 def joined(tensors: Sequence[Abstraction], dim: int) -> Abstraction:
@@ -127,17 +139,6 @@ def _nth(
     overload: Callable[..., Sequence[Tensor]], arguments: dict[str, Any], i: int, x: Tensor
 ) -> Tensor:
     return overload(x, **arguments)[i]
-
-
-def _moved(x: Abstraction, move: Callable[[Tensor], Tensor]) -> Abstraction:
-    per_box = torch.func.vmap(move)
-
-    def per_slope(bound: Tensor) -> Tensor:
-        flat: Tensor = per_box(bound.flatten(0, 1))
-        return flat.reshape(*bound.shape[:2], *flat.shape[1:])
-
-    jacobian = {name: block.rearranged(per_slope) for name, block in x.jacobian.items()}
-    return Abstraction(x.value.rearranged(per_box), MappingProxyType(jacobian))
 
 
 def _joined_jacobian(

@@ -1,0 +1,9 @@
+"""Graphs as affine maps with nonlinearities between them, each affine run fused into one."""
+
+from .chained import chained as chained
+from .fuse import fuse as fuse
+from .layered import Layer as Layer
+from .layered import Layered as Layered
+from .problem import layers_of as layers_of
+
+__all__ = ["Layer", "Layered", "chained", "fuse", "layers_of"]

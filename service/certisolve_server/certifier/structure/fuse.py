@@ -1,0 +1,141 @@
+"""The layers of a graph, by its own rules.
+
+A rule promises of its operator: differences of results are differences of operands times matrices
+within the Jacobians that it gives (see `rules.abstraction`). So at each nonlinearity the walk
+begins anew, with its value as a further input of which nothing is known but where it lies. The
+Jacobians at its argument are then the fused affine run from every earlier source, with all
+roundings, whatever operators the run was made of. Of operators that are neither affine nor
+functions of one number, such as products of two values that vary, Jacobians are intervals as wide
+as the values allow; they are part of the maps like any other.
+
+Where all that follows depends on one node alone, and that on several sources, as after a residual
+block, the node becomes a source itself: what follows then has one map from it instead of one from
+each block before.
+"""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from certisolve_server.certifier.arithmetic import Interval, NotABound, OutsideDomain
+from certisolve_server.certifier.chains import Folding, Slopes
+from certisolve_server.certifier.errors import NotCertified
+from certisolve_server.certifier.graph.node import Graph, Node
+from certisolve_server.certifier.interpreter import apply
+from certisolve_server.certifier.rules import Abstraction, constant
+from certisolve_server.certifier.rules.pointwise import FUNCTIONS
+
+from .assemble import Stage, assemble
+from .cuts import cuts
+from .folds import Fold, fold_of
+from .layered import Layered
+
+#: Of the matrices of one run; larger ones are not made.
+MOST_ELEMENTS = 1 << 23
+
+
+def fuse(graph: Graph, values: Mapping[str, Interval] | None = None) -> Layered:
+    """The layers of a graph on a set.
+
+    Args:
+        graph: from `prepare`.
+        values: of each input and of any nodes, on the set: (1, *shape). None: on everything.
+
+    Raises:
+        NotCertified: slopes are unbounded on the set, or matrices too large.
+        UnsupportedOperator: a rule does not hold for some arguments.
+    """
+    walk = _Walk(graph, values or {})
+    for node in graph.nodes:
+        walk.advance(node)
+    return assemble(graph, walk.stages, walk.known[graph.output])
+
+
+class _Walk:
+    """What is known of each node, in terms of the inputs and of the nonlinearities so far."""
+
+    def __init__(self, graph: Graph, values: Mapping[str, Interval]) -> None:
+        self._values = values
+        self._cuts = cuts(graph)
+        self.stages: list[Stage] = []
+        self.known: dict[str, Any] = {
+            name: constant(each.value) for name, each in graph.constants.items()
+        }
+        for each in graph.inputs:
+            value = values.get(each.name, Interval.entire((1, *each.shape)))
+            self.known[each.name] = _source(each.name, value)
+
+    def advance(self, node: Node) -> None:
+        """One node further."""
+        fold = fold_of(node, self.known)
+        if fold is not None:
+            self.known[node.name] = fold.result(self._folded(fold))
+        elif node.operator in FUNCTIONS and self.known[node.refs[0].name].jacobian:
+            self.known[node.name] = self._function(node, self.known[node.refs[0].name])
+        else:
+            self.known[node.name] = self._affine(node)
+
+    def _affine(self, node: Node) -> Any:
+        result = apply(node, self.known)
+        if not isinstance(result, Abstraction):
+            return result
+        value = self._sharpened(node.name, result.value)
+        _require_elements(sum(block.lower.numel() for block in result.jacobian.values()))
+        if node.name in self._cuts and self._is_after_function(result):
+            return self._begin(node.name, result, None, value)
+        return Abstraction(value, result.jacobian)
+
+    def _is_after_function(self, x: Abstraction) -> bool:
+        """Whether it depends on several sources, not all of them inputs."""
+        return len(x.jacobian) > 1 and any(stage.name in x.jacobian for stage in self.stages)
+
+    def _function(self, node: Node, operand: Abstraction) -> Abstraction:
+        value = apply(node, {node.refs[0].name: Abstraction(operand.value)}).value
+        slopes = _slopes(node, operand.value)
+        return self._begin(node.name, operand, slopes, self._sharpened(node.name, value))
+
+    def _folded(self, fold: Fold) -> Abstraction:
+        if fold.name not in self.known:
+            folding = Folding.group_sort(math.prod(fold.operand.shape), fold.operand.shape[-1])
+            self.known[fold.name] = self._begin(fold.name, fold.operand, folding, fold.value)
+        source: Abstraction = self.known[fold.name]
+        return source
+
+    def _begin(
+        self, name: str, operand: Abstraction, function: Slopes | Folding | None, value: Interval
+    ) -> Abstraction:
+        """A new source: the value of a nonlinearity."""
+        self.stages.append(Stage(name, operand.jacobian, function, operand.shape))
+        return _source(name, value)
+
+    def _sharpened(self, name: str, value: Interval) -> Interval:
+        return value.intersection(self._values[name]) if name in self._values else value
+
+
+def _slopes(node: Node, x: Interval) -> Slopes:
+    parameters = {name: value for name, value in node.arguments.items() if name != "self"}
+    try:
+        slopes = FUNCTIONS[node.operator](**parameters).derivative(x)
+    except (NotABound, OutsideDomain) as error:
+        message = f"{node.operator} at node {node.name!r} has no slopes: {error}"
+        raise NotCertified(message) from error
+    if not bool(slopes.magnitude.isfinite().all()):
+        raise NotCertified(f"{node.operator} at node {node.name!r} is not Lipschitz on the set")
+    return Slopes(slopes.lower.flatten(), slopes.upper.flatten())
+
+
+def _source(name: str, value: Interval) -> Abstraction:
+    """A value of which nothing is known but where it lies: its slopes are those of the identity."""
+    shape = tuple(value.shape[1:])
+    size = math.prod(shape)
+    _require_elements(size * size)
+    identity = torch.eye(size, dtype=torch.float64).reshape(1, size, *shape)
+    return Abstraction(value, MappingProxyType({name: Interval.exact(identity)}))
+
+
+def _require_elements(elements: int) -> None:
+    if elements > MOST_ELEMENTS:
+        raise NotCertified(f"an affine run has a matrix of {elements} elements, which is too large")
