@@ -16,7 +16,7 @@ from certisolve_server.broker import (
     Reaped,
 )
 from certisolve_server.errors import QueueFull, QueueUnavailable, ServingError
-from certisolve_server.jobs import Frame, JobState, Outcome, SolveJob
+from certisolve_server.jobs import Frame, JobState, Outcome, Pool, SolveJob
 
 
 class RemoteBroker(AbstractBroker):
@@ -72,9 +72,9 @@ class RemoteBroker(AbstractBroker):
         self._check()
         return await self._broker.renew(claims, progress)
 
-    async def cancelled(self) -> Sequence[str]:
+    async def cancelled(self, pool: Pool = "device") -> Sequence[str]:
         self._check()
-        return await self._broker.cancelled()
+        return await self._broker.cancelled(pool)
 
     async def publish(self, frames: Sequence[tuple[Claim, Frame]]) -> None:
         self._check()

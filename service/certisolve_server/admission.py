@@ -68,7 +68,7 @@ def check(request: SolveRequest, manifest: Manifest) -> Admitted:
     _check_names(request.inputs, manifest)
     sizes: dict[str, int] = {}
     inputs = tuple(_check_input(request, spec, manifest, sizes) for spec in manifest.inputs)
-    parameters = _check_parameters(request.parameters, manifest)
+    parameters = check_parameters(request.parameters, manifest)
     t, steps = _check_times(request, manifest)
     asked = tolerances.check(request, manifest)
     resolution, resampled = _choose_resolution(sizes, manifest)
@@ -183,19 +183,24 @@ def _check_input(
 ) -> Array:
     array, field = request.inputs[spec.name], f"inputs.{spec.name}"
     dtype = wire.DTYPES[spec.dtype]
-    _check_shape(array, spec, manifest, sizes, field)
+    check_shape(array, spec, manifest, sizes, field)
     if spec.name in request.untyped:
-        array = _cast(array, spec, field)
+        array = cast(array, spec, field)
     if dtype == np.float64 and array.dtype == np.float32:
         # Every number of float32 is one of float64; the SDK sends no others.
         array = array.astype(dtype)
     if array.dtype != dtype:
         raise WrongDtype(f"expected {spec.dtype}, got {wire.dtype_name(array)}", field=field)
-    _check_values(array, spec, field)
+    check_values(array, spec, field)
     return array
 
 
-def _cast(array: Array, spec: TensorSpec, field: str) -> Array:
+def cast(array: Array, spec: TensorSpec, field: str) -> Array:
+    """The array in the element type of the manifest; whole numbers exactly.
+
+    Raises:
+        WrongDtype: an element is no whole number, or too large.
+    """
     # What overflows a float becomes infinite and is refused later; an integer would wrap around.
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(wire.DTYPES[spec.dtype])
@@ -204,9 +209,21 @@ def _cast(array: Array, spec: TensorSpec, field: str) -> Array:
     return cast
 
 
-def _check_shape(
+def check_shape(
     array: Array, spec: TensorSpec, manifest: Manifest, sizes: dict[str, int], field: str
 ) -> None:
+    """Refuse a tensor that has not the axes of its input.
+
+    Args:
+        array: without a batch dimension.
+        spec: of the input.
+        manifest: that names it.
+        sizes: of the axes as they are known; those of this tensor are added.
+        field: path of the tensor.
+
+    Raises:
+        WrongShape: of another number of axes, or of other sizes.
+    """
     if array.ndim != len(spec.axes):
         raise WrongShape(
             f"expected axes ({', '.join(spec.axes)}), got shape {list(array.shape)}; "
@@ -229,7 +246,12 @@ def _size_fault(axis: Axis, size: int, agreed: int) -> str:
     return ""
 
 
-def _check_values(array: Array, spec: TensorSpec, field: str) -> None:
+def check_values(array: Array, spec: TensorSpec, field: str) -> None:
+    """Refuse values that the model was not validated on.
+
+    Raises:
+        InvalidRequest: `NotFinite` or `OutOfRange`.
+    """
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         first = np.argwhere(~np.isfinite(array))[0].tolist()
         raise NotFinite(f"element {first} is {array[tuple(first)]}", field=field)
@@ -260,7 +282,12 @@ def _check_mean(array: Array, limit: float, field: str) -> None:
         )
 
 
-def _check_parameters(values: Mapping[str, float], manifest: Manifest) -> tuple[float, ...]:
+def check_parameters(values: Mapping[str, float], manifest: Manifest) -> tuple[float, ...]:
+    """Those of the program, in the manifest's order.
+
+    Raises:
+        InvalidRequest: `UnknownParameter` or `OutOfRange`.
+    """
     specs = {spec.name: spec for spec in manifest.parameters}
     unknown = sorted(values.keys() - specs.keys())
     if unknown:

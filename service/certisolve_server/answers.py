@@ -1,5 +1,6 @@
 """Answers in the words of a manifest, as every protocol tells them."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,6 +82,22 @@ class Solution:
     batch_size: int
     artifact: Artifact
     diagnostics: Diagnostics | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """A certificate, as it was written where it was proven.
+
+    Attributes:
+        document: JSON in UTF-8.
+    """
+
+    document: bytes
+
+    def told(self) -> dict[str, Any]:
+        """All of it by name."""
+        said: dict[str, Any] = json.loads(self.document)
+        return said
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from . import directions
-from .answers import Derivative, Solution
+from .answers import Certified, Derivative, Solution
 from .broker import AbstractBroker
 from .catalog import Catalog, ModelEntry
+from .certificates import CertifyStream, certified_of
+from .certification.request import CertifyRequest
 from .derivatives import derivative_of
 from .errors import (
     ErrorCode,
@@ -32,11 +34,18 @@ _WATCH_INTERVAL_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job as its owner sees it; `solution` may be set when it succeeded."""
+    """A job as its owner sees it; `solution` or `certified` may be set when it succeeded."""
 
     id: str
     state: JobState
     solution: Solution | None = None
+    certified: Certified | None = None
+
+    @property
+    def best(self) -> Certified | None:
+        """While a certification runs, the best so far, without its evidence; None if none is."""
+        latest = self.state.latest
+        return None if latest is None else certified_of(latest.outputs)
 
 
 class DataPlane:
@@ -177,6 +186,51 @@ class DataPlane:
         """
         return await self._counted(request.model, self._submit_solve(request))
 
+    # --- Certificates -----------------------------------------------------------------------------
+
+    async def certify(self, request: CertifyRequest, terms: Terms) -> Certified:
+        """A bound of how fast a model changes; cancelling the call cancels the job.
+
+        Raises:
+            ServingError: refused, failed, or not answered in time.
+        """
+        return await self._counted(request.model, self._certify(request, terms))
+
+    async def certify_within(
+        self, request: CertifyRequest, terms: Terms, wait_s: float | None
+    ) -> Certified | JobView:
+        """As `certify`, but a job when the caller will have, or has, waited long enough.
+
+        Args:
+            request: what is asked.
+            terms: their deadline counts whatever the caller's patience.
+            wait_s: the caller's patience; None for the server's.
+        """
+        return await self._counted(request.model, self._certify_within(request, terms, wait_s))
+
+    async def submit_certify(self, request: CertifyRequest, terms: Terms) -> JobView:
+        """Accept a request for a certificate that is fetched later.
+
+        Raises:
+            ServingError: refused.
+        """
+        return await self._counted(request.model, self._submit_certify(request, terms))
+
+    async def certify_stream(self, request: CertifyRequest, terms: Terms) -> CertifyStream:
+        """Accept a request whose certificate is told as it gets better; the caller closes it.
+
+        Raises:
+            ServingError: refused.
+        """
+        try:
+            return await self._certify_stream(request, terms)
+        except ServingError as error:
+            self._metrics.request_done(_known(request.model, error), error.code)
+            raise
+        except asyncio.CancelledError:
+            self._metrics.request_done(request.model, ErrorCode.CANCELLED)
+            raise
+
     # --- Jobs -------------------------------------------------------------------------------------
 
     async def job(self, job_id: str, *, wait_s: float = 0.0) -> JobView:
@@ -216,13 +270,17 @@ class DataPlane:
                 yield JobView(job_id, state)
 
     def with_solution(self, view: JobView) -> JobView:
-        """A job with its solution, if it succeeded.
+        """A job with its solution or certificate, if it succeeded.
 
         Raises:
             ModelNotReady: what its result means was forgotten with its model.
         """
         outcome = view.state.outcome
-        return replace(view, solution=self._solution(outcome)) if outcome else view
+        if outcome is None:
+            return view
+        if outcome.kind == "certify":
+            return replace(view, certified=certified_of(outcome.outputs))
+        return replace(view, solution=self._solution(outcome))
 
     # --- Steps of a solve -------------------------------------------------------------------------
 
@@ -284,11 +342,51 @@ class DataPlane:
                 raise await pending.given_up()
             return derivative_of(outcome, artifact, request.kind)
 
+    async def _certify(self, request: CertifyRequest, terms: Terms) -> Certified:
+        with self._tracing.solve(request.model, terms.traceparent) as traceparent:
+            job = self._intake.admit_certification(request, terms, traceparent)
+            pending = await self._submit(job, None, self._broker, keep_result=False)
+            outcome = await pending.outcome(self._patience_s(terms, request.budget_s))
+            if outcome is None:
+                raise await pending.given_up()
+            return certified_of(outcome.outputs)
+
+    async def _certify_within(
+        self, request: CertifyRequest, terms: Terms, wait_s: float | None
+    ) -> Certified | JobView:
+        patience_s = self.limits.max_wait_s
+        if wait_s is not None:
+            patience_s = min(wait_s, patience_s)
+        if request.budget_s > patience_s:
+            return await self._submit_certify(request, terms)
+        if wait_s is None and self._jobs_broker is not self._broker:
+            return await self._certify(request, terms)
+        with self._tracing.solve(request.model, terms.traceparent) as traceparent:
+            job = self._intake.admit_certification(request, terms, traceparent)
+            pending = await self._submit(job, None, self._jobs_broker, keep_result=False)
+            outcome = await pending.outcome(patience_s)
+            if outcome is None and (pending.shared or await pending.broker.keep(pending.id)):
+                return await self._accepted(pending)
+            outcome = outcome or await pending.broker.result(pending.id)
+            return certified_of(outcome.outputs)
+
+    async def _submit_certify(self, request: CertifyRequest, terms: Terms) -> JobView:
+        with self._tracing.solve(request.model, terms.traceparent) as traceparent:
+            job = self._intake.admit_certification(request, terms, traceparent)
+            pending = await self._submit(job, None, self._jobs_broker, keep_result=True)
+        return await self._accepted(pending)
+
+    async def _certify_stream(self, request: CertifyRequest, terms: Terms) -> CertifyStream:
+        _refuse_key(terms)
+        with self._tracing.solve(request.model, terms.traceparent) as traceparent:
+            job = self._intake.admit_certification(request, terms, traceparent)
+            job = replace(job, work=replace(job.work, stream=True))
+            pending = await self._submit(job, None, self._broker, keep_result=False)
+        patience_s = self.limits.max_wait_s + request.budget_s
+        return CertifyStream(pending, request.model, patience_s=patience_s, metrics=self._metrics)
+
     async def _stream(self, request: SolveRequest) -> SolveStream:
-        if request.terms.idempotency_key:
-            raise InvalidOption(
-                "a stream is for one reader; leave the key out", field="Idempotency-Key"
-            )
+        _refuse_key(request.terms)
         with self._tracing.solve(request.model, request.terms.traceparent) as traceparent:
             job = self._intake.admit(request, traceparent)
             job = replace(job, work=replace(job.work, stream=True))
@@ -302,14 +400,19 @@ class DataPlane:
         )
 
     async def _submit(
-        self, job: SolveJob, request: SolveRequest, broker: AbstractBroker, *, keep_result: bool
+        self,
+        job: SolveJob,
+        request: SolveRequest | None,
+        broker: AbstractBroker,
+        *,
+        keep_result: bool,
     ) -> Pending:
         if job.terms.idempotency_key:
             return await self._intake.submit_once(job, request, self._jobs_broker)
         return await self._intake.submit(job, broker, keep_result=keep_result)
 
-    def _patience_s(self, terms: Terms) -> float | None:
-        return self.limits.max_wait_s if terms.deadline is None else None
+    def _patience_s(self, terms: Terms, more_s: float = 0.0) -> float | None:
+        return self.limits.max_wait_s + more_s if terms.deadline is None else None
 
     async def _accepted(self, pending: Pending) -> JobView:
         # Were the queue lost just now: it has the job, and without the id it would be sent again.
@@ -319,8 +422,16 @@ class DataPlane:
         return solution_of(outcome, self._catalog.recall(outcome.model))
 
 
-def _visible(state: JobState) -> tuple[str, int | None, float]:
-    return state.status, state.position, state.progress
+def _refuse_key(terms: Terms) -> None:
+    if terms.idempotency_key:
+        raise InvalidOption(
+            "a stream is for one reader; leave the key out", field="Idempotency-Key"
+        )
+
+
+def _visible(state: JobState) -> tuple[str, int | None, float, int | None]:
+    latest = None if state.latest is None else state.latest.index
+    return state.status, state.position, state.progress, latest
 
 
 def _known(model: str, error: ServingError) -> str:

@@ -12,6 +12,7 @@ import grpc
 import uvicorn
 
 from .api.app import create_app
+from .api.certify_rpc import certifier_service
 from .api.rpc import MoreServices, create_server
 from .api.session_rpc import session_service
 from .dataplane import DataPlane
@@ -56,7 +57,7 @@ async def open_doors(
     _check_host(settings)
     with _listen(settings.host, settings.port) as http_socket:
         with_sessions = () if sessions is None else (session_service(sessions),)
-        rpc = create_server(dataplane, (*with_sessions, *more))
+        rpc = create_server(dataplane, (certifier_service(dataplane), *with_sessions, *more))
         grpc_port = _bind_grpc(rpc, settings)
         await rpc.start()
         http = _HttpServer(_uvicorn_config(dataplane, sessions))

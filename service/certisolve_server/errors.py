@@ -5,7 +5,8 @@ ServingError
 │   ├── MalformedBody, UnsupportedMediaType, BodyTooLarge
 │   ├── MissingInput, UnknownInput, WrongShape, WrongDtype, NotFinite
 │   ├── OutOfRange, UnvalidatedResolution, UnknownParameter, InvalidOption
-│   └── NotDifferentiable
+│   ├── NotDifferentiable
+│   └── UnsupportedOperator, PossiblyDiscontinuous, NotCertified    of a certificate
 ├── NotFound             UnknownModel, UnknownVersion, UnknownJob, UnknownSession
 ├── IdempotencyConflict  the key was used for another request
 ├── SessionConflict, SessionsFull, ForecastDiverged               of a session
@@ -36,6 +37,9 @@ class ErrorCode(StrEnum):
     UNKNOWN_PARAMETER = "unknown_parameter"
     INVALID_OPTION = "invalid_option"
     NOT_DIFFERENTIABLE = "not_differentiable"
+    UNSUPPORTED_OPERATOR = "unsupported_operator"
+    POSSIBLY_DISCONTINUOUS = "possibly_discontinuous"
+    NOT_CERTIFIED = "not_certified"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     UNKNOWN_MODEL = "unknown_model"
@@ -155,6 +159,24 @@ class NotDifferentiable(InvalidRequest):
     """Derivatives of a model whose program has none."""
 
     code = ErrorCode.NOT_DIFFERENTIABLE
+
+
+class UnsupportedOperator(InvalidRequest):
+    """A certificate of a program with an operator that has no rule; the detail names both."""
+
+    code = ErrorCode.UNSUPPORTED_OPERATOR
+
+
+class PossiblyDiscontinuous(InvalidRequest):
+    """A certificate of a program whose output may jump; the detail names the operator."""
+
+    code = ErrorCode.POSSIBLY_DISCONTINUOUS
+
+
+class NotCertified(InvalidRequest):
+    """A certificate that nothing can be proven for, of such a model or with such parameters."""
+
+    code = ErrorCode.NOT_CERTIFIED
 
 
 class NotFound(ServingError):

@@ -27,7 +27,7 @@ class ModelKey(NamedTuple):
 
 
 #: What is asked of a model: its solution, or a derivative of the map that leads to it: along
-#: directions of the inputs (`jvp`), or of the outputs (`vjp`); or how fast that map changes at most.
+#: directions of the inputs (`jvp`), or of the outputs (`vjp`); or a bound of how fast it changes.
 Kind = Literal["solve", "jvp", "vjp", "certify"]
 
 #: Who runs a job: the thread that feeds a worker's device, or a process beside it that proves.

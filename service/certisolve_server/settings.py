@@ -53,6 +53,13 @@ class Settings(BaseSettings):
         max_session_bytes: most bytes of all sessions, of a fleet together; beyond it, 429.
         max_noise_gain: by which a session's forecast may amplify noise of measurements, where its
             caller names no limit.
+        max_certify_s: longest search for a certificate.
+        max_queued_certifications: most certifications waiting or running before 429.
+        certify_concurrency: certifications a worker runs at a time, each in a process of its own; 0
+            for a worker that runs none.
+        certify_threads: compute threads of each; 0 leaves it to the libraries.
+        max_certify_bytes: most memory of each; 0 for no limit.
+        certificate_cache_bytes: most bytes of certificates a worker keeps to answer again.
         lease_s: silence after which a worker's jobs go to others; it speaks three times as often.
         max_deliveries: times a job may be running when its worker dies before it is put aside.
         drain_s: longest time a stopping worker is given to finish what is on its device.
@@ -87,6 +94,12 @@ class Settings(BaseSettings):
     session_ttl_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
     max_session_bytes: Annotated[int, Field(ge=1024)] = 256 << 20
     max_noise_gain: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1000.0
+    max_certify_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+    max_queued_certifications: Annotated[int, Field(ge=1)] = 256
+    certify_concurrency: Annotated[int, Field(ge=0, le=256)] = 1
+    certify_threads: Annotated[int, Field(ge=0)] = 1
+    max_certify_bytes: Annotated[int, Field(ge=0)] = 8 << 30
+    certificate_cache_bytes: Annotated[int, Field(ge=0)] = 64 << 20
     lease_s: Annotated[float, Field(ge=0.1, le=3600)] = 15.0
     max_deliveries: Annotated[int, Field(ge=1, le=100)] = 5
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 25.0

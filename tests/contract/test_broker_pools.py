@@ -1,4 +1,4 @@
-"""Certifications wait in a line of their own: devices do not wait for them, nor they for devices."""
+"""Certifications wait in a line of their own: no device waits for them, nor they for devices."""
 
 from dataclasses import replace
 

@@ -22,27 +22,30 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from certisolve.v1 import certifier_pb2 as certisolve_dot_v1_dot_certifier__pb2
 from certisolve.v1 import problem_pb2 as certisolve_dot_v1_dot_problem__pb2
 from certisolve.v1 import solve_pb2 as certisolve_dot_v1_dot_solve__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63\x65rtisolve/v1/job.proto\x12\rcertisolve.v1\x1a\x1b\x63\x65rtisolve/v1/problem.proto\x1a\x19\x63\x65rtisolve/v1/solve.proto\"\xdd\x01\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12)\n\x06result\x18\x03 \x01(\x0b\x32\x19.certisolve.v1.SolveReply\x12\'\n\x07problem\x18\x04 \x01(\x0b\x32\x16.certisolve.v1.Problem\x12\x15\n\x08position\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x0f\x65xpected_wait_s\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08progress\x18\x07 \x01(\x01\x42\x0b\n\t_positionB\x12\n\x10_expected_wait_s\"B\n\x12SubmitSolveRequest\x12,\n\x07request\x18\x01 \x01(\x0b\x32\x1b.certisolve.v1.SolveRequest\"+\n\rGetJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06wait_s\x18\x02 \x01(\x01\"\x1e\n\x10\x43\x61ncelJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1d\n\x0fWatchJobRequest\x12\n\n\x02id\x18\x01 \x01(\t2\x92\x02\n\nJobService\x12\x44\n\x0bSubmitSolve\x12!.certisolve.v1.SubmitSolveRequest\x1a\x12.certisolve.v1.Job\x12:\n\x06GetJob\x12\x1c.certisolve.v1.GetJobRequest\x1a\x12.certisolve.v1.Job\x12@\n\tCancelJob\x12\x1f.certisolve.v1.CancelJobRequest\x1a\x12.certisolve.v1.Job\x12@\n\x08WatchJob\x12\x1e.certisolve.v1.WatchJobRequest\x1a\x12.certisolve.v1.Job0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63\x65rtisolve/v1/job.proto\x12\rcertisolve.v1\x1a\x1d\x63\x65rtisolve/v1/certifier.proto\x1a\x1b\x63\x65rtisolve/v1/problem.proto\x1a\x19\x63\x65rtisolve/v1/solve.proto\"\x8f\x02\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12)\n\x06result\x18\x03 \x01(\x0b\x32\x19.certisolve.v1.SolveReply\x12\'\n\x07problem\x18\x04 \x01(\x0b\x32\x16.certisolve.v1.Problem\x12\x15\n\x08position\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x0f\x65xpected_wait_s\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08progress\x18\x07 \x01(\x01\x12\x30\n\x0b\x63\x65rtificate\x18\x08 \x01(\x0b\x32\x1b.certisolve.v1.CertifyReplyB\x0b\n\t_positionB\x12\n\x10_expected_wait_s\"B\n\x12SubmitSolveRequest\x12,\n\x07request\x18\x01 \x01(\x0b\x32\x1b.certisolve.v1.SolveRequest\"F\n\x14SubmitCertifyRequest\x12.\n\x07request\x18\x01 \x01(\x0b\x32\x1d.certisolve.v1.CertifyRequest\"+\n\rGetJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06wait_s\x18\x02 \x01(\x01\"\x1e\n\x10\x43\x61ncelJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1d\n\x0fWatchJobRequest\x12\n\n\x02id\x18\x01 \x01(\t2\xdc\x02\n\nJobService\x12\x44\n\x0bSubmitSolve\x12!.certisolve.v1.SubmitSolveRequest\x1a\x12.certisolve.v1.Job\x12H\n\rSubmitCertify\x12#.certisolve.v1.SubmitCertifyRequest\x1a\x12.certisolve.v1.Job\x12:\n\x06GetJob\x12\x1c.certisolve.v1.GetJobRequest\x1a\x12.certisolve.v1.Job\x12@\n\tCancelJob\x12\x1f.certisolve.v1.CancelJobRequest\x1a\x12.certisolve.v1.Job\x12@\n\x08WatchJob\x12\x1e.certisolve.v1.WatchJobRequest\x1a\x12.certisolve.v1.Job0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'certisolve.v1.job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOB']._serialized_start=99
-  _globals['_JOB']._serialized_end=320
-  _globals['_SUBMITSOLVEREQUEST']._serialized_start=322
-  _globals['_SUBMITSOLVEREQUEST']._serialized_end=388
-  _globals['_GETJOBREQUEST']._serialized_start=390
-  _globals['_GETJOBREQUEST']._serialized_end=433
-  _globals['_CANCELJOBREQUEST']._serialized_start=435
-  _globals['_CANCELJOBREQUEST']._serialized_end=465
-  _globals['_WATCHJOBREQUEST']._serialized_start=467
-  _globals['_WATCHJOBREQUEST']._serialized_end=496
-  _globals['_JOBSERVICE']._serialized_start=499
-  _globals['_JOBSERVICE']._serialized_end=773
+  _globals['_JOB']._serialized_start=130
+  _globals['_JOB']._serialized_end=401
+  _globals['_SUBMITSOLVEREQUEST']._serialized_start=403
+  _globals['_SUBMITSOLVEREQUEST']._serialized_end=469
+  _globals['_SUBMITCERTIFYREQUEST']._serialized_start=471
+  _globals['_SUBMITCERTIFYREQUEST']._serialized_end=541
+  _globals['_GETJOBREQUEST']._serialized_start=543
+  _globals['_GETJOBREQUEST']._serialized_end=586
+  _globals['_CANCELJOBREQUEST']._serialized_start=588
+  _globals['_CANCELJOBREQUEST']._serialized_end=618
+  _globals['_WATCHJOBREQUEST']._serialized_start=620
+  _globals['_WATCHJOBREQUEST']._serialized_end=649
+  _globals['_JOBSERVICE']._serialized_start=652
+  _globals['_JOBSERVICE']._serialized_end=1000
 # @@protoc_insertion_point(module_scope)

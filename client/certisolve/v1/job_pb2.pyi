@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 import builtins
+import certisolve.v1.certifier_pb2
 import certisolve.v1.problem_pb2
 import certisolve.v1.solve_pb2
 import google.protobuf.descriptor
@@ -23,6 +24,7 @@ class Job(google.protobuf.message.Message):
     POSITION_FIELD_NUMBER: builtins.int
     EXPECTED_WAIT_S_FIELD_NUMBER: builtins.int
     PROGRESS_FIELD_NUMBER: builtins.int
+    CERTIFICATE_FIELD_NUMBER: builtins.int
     id: builtins.str
     status: builtins.str
     """`queued`, `running`, `succeeded`, `failed` or `cancelled`."""
@@ -34,11 +36,17 @@ class Job(google.protobuf.message.Message):
     """Share of the work that is done, 0 to 1."""
     @property
     def result(self) -> certisolve.v1.solve_pb2.SolveReply:
-        """Set when status is `succeeded`."""
+        """Set when a solve has status `succeeded`."""
 
     @property
     def problem(self) -> certisolve.v1.problem_pb2.Problem:
         """Set when status is `failed`."""
+
+    @property
+    def certificate(self) -> certisolve.v1.certifier_pb2.CertifyReply:
+        """Set when a certification has status `succeeded`; while it runs the best so far, without what
+        proves it again.
+        """
 
     def __init__(
         self,
@@ -50,9 +58,10 @@ class Job(google.protobuf.message.Message):
         position: builtins.int | None = ...,
         expected_wait_s: builtins.float | None = ...,
         progress: builtins.float = ...,
+        certificate: certisolve.v1.certifier_pb2.CertifyReply | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_expected_wait_s", b"_expected_wait_s", "_position", b"_position", "expected_wait_s", b"expected_wait_s", "position", b"position", "problem", b"problem", "result", b"result"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_expected_wait_s", b"_expected_wait_s", "_position", b"_position", "expected_wait_s", b"expected_wait_s", "id", b"id", "position", b"position", "problem", b"problem", "progress", b"progress", "result", b"result", "status", b"status"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_expected_wait_s", b"_expected_wait_s", "_position", b"_position", "certificate", b"certificate", "expected_wait_s", b"expected_wait_s", "position", b"position", "problem", b"problem", "result", b"result"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_expected_wait_s", b"_expected_wait_s", "_position", b"_position", "certificate", b"certificate", "expected_wait_s", b"expected_wait_s", "id", b"id", "position", b"position", "problem", b"problem", "progress", b"progress", "result", b"result", "status", b"status"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_expected_wait_s", b"_expected_wait_s"]) -> typing.Literal["expected_wait_s"] | None: ...
     @typing.overload
@@ -76,6 +85,23 @@ class SubmitSolveRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["request", b"request"]) -> None: ...
 
 global___SubmitSolveRequest = SubmitSolveRequest
+
+@typing.final
+class SubmitCertifyRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: builtins.int
+    @property
+    def request(self) -> certisolve.v1.certifier_pb2.CertifyRequest: ...
+    def __init__(
+        self,
+        *,
+        request: certisolve.v1.certifier_pb2.CertifyRequest | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["request", b"request"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["request", b"request"]) -> None: ...
+
+global___SubmitCertifyRequest = SubmitCertifyRequest
 
 @typing.final
 class GetJobRequest(google.protobuf.message.Message):

@@ -41,6 +41,11 @@ class JobServiceStub(object):
                 request_serializer=certisolve_dot_v1_dot_job__pb2.SubmitSolveRequest.SerializeToString,
                 response_deserializer=certisolve_dot_v1_dot_job__pb2.Job.FromString,
                 _registered_method=True)
+        self.SubmitCertify = channel.unary_unary(
+                '/certisolve.v1.JobService/SubmitCertify',
+                request_serializer=certisolve_dot_v1_dot_job__pb2.SubmitCertifyRequest.SerializeToString,
+                response_deserializer=certisolve_dot_v1_dot_job__pb2.Job.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/certisolve.v1.JobService/GetJob',
                 request_serializer=certisolve_dot_v1_dot_job__pb2.GetJobRequest.SerializeToString,
@@ -69,6 +74,12 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitCertify(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetJob(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -76,7 +87,8 @@ class JobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Ends a job unanswered. On the device it stops at its next step; a single pass is finished.
+        """Ends a job unanswered. On the device it stops at its next step; a single pass is finished. A
+        certification stops at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,6 +107,11 @@ def add_JobServiceServicer_to_server(servicer, server):
             'SubmitSolve': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitSolve,
                     request_deserializer=certisolve_dot_v1_dot_job__pb2.SubmitSolveRequest.FromString,
+                    response_serializer=certisolve_dot_v1_dot_job__pb2.Job.SerializeToString,
+            ),
+            'SubmitCertify': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitCertify,
+                    request_deserializer=certisolve_dot_v1_dot_job__pb2.SubmitCertifyRequest.FromString,
                     response_serializer=certisolve_dot_v1_dot_job__pb2.Job.SerializeToString,
             ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
@@ -141,6 +158,33 @@ class JobService(object):
             target,
             '/certisolve.v1.JobService/SubmitSolve',
             certisolve_dot_v1_dot_job__pb2.SubmitSolveRequest.SerializeToString,
+            certisolve_dot_v1_dot_job__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitCertify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/certisolve.v1.JobService/SubmitCertify',
+            certisolve_dot_v1_dot_job__pb2.SubmitCertifyRequest.SerializeToString,
             certisolve_dot_v1_dot_job__pb2.Job.FromString,
             options,
             channel_credentials,

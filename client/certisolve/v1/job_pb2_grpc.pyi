@@ -28,6 +28,11 @@ class JobServiceStub:
         certisolve.v1.job_pb2.Job,
     ]
 
+    SubmitCertify: grpc.UnaryUnaryMultiCallable[
+        certisolve.v1.job_pb2.SubmitCertifyRequest,
+        certisolve.v1.job_pb2.Job,
+    ]
+
     GetJob: grpc.UnaryUnaryMultiCallable[
         certisolve.v1.job_pb2.GetJobRequest,
         certisolve.v1.job_pb2.Job,
@@ -37,7 +42,9 @@ class JobServiceStub:
         certisolve.v1.job_pb2.CancelJobRequest,
         certisolve.v1.job_pb2.Job,
     ]
-    """Ends a job unanswered. On the device it stops at its next step; a single pass is finished."""
+    """Ends a job unanswered. On the device it stops at its next step; a single pass is finished. A
+    certification stops at once.
+    """
 
     WatchJob: grpc.UnaryStreamMultiCallable[
         certisolve.v1.job_pb2.WatchJobRequest,
@@ -55,6 +62,11 @@ class JobServiceAsyncStub:
         certisolve.v1.job_pb2.Job,
     ]
 
+    SubmitCertify: grpc.aio.UnaryUnaryMultiCallable[
+        certisolve.v1.job_pb2.SubmitCertifyRequest,
+        certisolve.v1.job_pb2.Job,
+    ]
+
     GetJob: grpc.aio.UnaryUnaryMultiCallable[
         certisolve.v1.job_pb2.GetJobRequest,
         certisolve.v1.job_pb2.Job,
@@ -64,7 +76,9 @@ class JobServiceAsyncStub:
         certisolve.v1.job_pb2.CancelJobRequest,
         certisolve.v1.job_pb2.Job,
     ]
-    """Ends a job unanswered. On the device it stops at its next step; a single pass is finished."""
+    """Ends a job unanswered. On the device it stops at its next step; a single pass is finished. A
+    certification stops at once.
+    """
 
     WatchJob: grpc.aio.UnaryStreamMultiCallable[
         certisolve.v1.job_pb2.WatchJobRequest,
@@ -85,6 +99,13 @@ class JobServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[certisolve.v1.job_pb2.Job, collections.abc.Awaitable[certisolve.v1.job_pb2.Job]]: ...
 
     @abc.abstractmethod
+    def SubmitCertify(
+        self,
+        request: certisolve.v1.job_pb2.SubmitCertifyRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[certisolve.v1.job_pb2.Job, collections.abc.Awaitable[certisolve.v1.job_pb2.Job]]: ...
+
+    @abc.abstractmethod
     def GetJob(
         self,
         request: certisolve.v1.job_pb2.GetJobRequest,
@@ -97,7 +118,9 @@ class JobServiceServicer(metaclass=abc.ABCMeta):
         request: certisolve.v1.job_pb2.CancelJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[certisolve.v1.job_pb2.Job, collections.abc.Awaitable[certisolve.v1.job_pb2.Job]]:
-        """Ends a job unanswered. On the device it stops at its next step; a single pass is finished."""
+        """Ends a job unanswered. On the device it stops at its next step; a single pass is finished. A
+        certification stops at once.
+        """
 
     @abc.abstractmethod
     def WatchJob(

@@ -13,12 +13,23 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from certisolve_server.dataplane import DataPlane
 from certisolve_server.sessionplane import SessionPlane
 
-from . import derivative_openapi, derivatives, openapi, problems, rest, session_openapi, sessions
+from . import (
+    certify,
+    certify_openapi,
+    derivative_openapi,
+    derivatives,
+    openapi,
+    problems,
+    rest,
+    session_openapi,
+    sessions,
+)
 
 _VERSION = version("certisolve-server")
 _SOLVE_PATH = "/v1/models/{model}/solve"
 _SOLVE_STREAM_PATH = f"{_SOLVE_PATH}/stream"
 _JVP_PATH, _VJP_PATH = "/v1/models/{model}/jvp", "/v1/models/{model}/vjp"
+_CERTIFY_PATH = "/v1/models/{model}/certify"
 _SOLVE = re.compile(r"/v1/models/([^/]+)/solve")
 
 
@@ -37,6 +48,7 @@ def create_app(dataplane: DataPlane, session_plane: SessionPlane | None = None) 
     app.router.routes.append(Route(_SOLVE_STREAM_PATH, rest.solve_stream, methods=["POST"]))
     app.router.routes.append(Route(_JVP_PATH, derivatives.jvp, methods=["POST"]))
     app.router.routes.append(Route(_VJP_PATH, derivatives.vjp, methods=["POST"]))
+    app.router.routes.append(Route(_CERTIFY_PATH, certify.certify, methods=["POST"]))
     app.include_router(rest.router)
     if session_plane is not None:
         app.state.sessions = session_plane
@@ -77,11 +89,13 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schema["paths"][_SOLVE_STREAM_PATH] = {"post": openapi.SOLVE_STREAM}
         schema["paths"][_JVP_PATH] = {"post": derivative_openapi.JVP}
         schema["paths"][_VJP_PATH] = {"post": derivative_openapi.VJP}
+        schema["paths"][_CERTIFY_PATH] = {"post": certify_openapi.CERTIFY}
         definitions = schema.setdefault("components", {}).setdefault("schemas", {})
         for model in (
             *openapi.SCHEMAS,
             *session_openapi.SCHEMAS,
             *derivative_openapi.SCHEMAS,
+            *certify_openapi.SCHEMAS,
         ):
             document = model.model_json_schema(ref_template="#/components/schemas/{model}")
             definitions.update(document.pop("$defs", {}))

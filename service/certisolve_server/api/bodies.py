@@ -62,8 +62,13 @@ def take_apart(media_type: str, body: bytes, *roles: str) -> Parts:
     raise UnsupportedMediaType(f"{media_type or 'no type'}: send {wire.SAFETENSORS} or {JSON}")
 
 
-def validated(schema: type[_Body], rest: Mapping[str, Any]) -> _Body:
+def validated(schema: type[_Body], rest: Mapping[str, Any], at: str = "") -> _Body:
     """What a body says beside its tensors.
+
+    Args:
+        schema: of it.
+        rest: to be checked.
+        at: path of the part of the body that it is; empty for the whole.
 
     Raises:
         InvalidOption: a key is unknown, or its value malformed.
@@ -71,7 +76,7 @@ def validated(schema: type[_Body], rest: Mapping[str, Any]) -> _Body:
     try:
         return schema.model_validate(rest)
     except ValidationError as error:
-        raise _as_invalid_request(error) from error
+        raise _as_invalid_request(error, at) from error
 
 
 def _read_safetensors(body: bytes, roles: tuple[str, ...]) -> Parts:
@@ -101,11 +106,24 @@ def _read_json(body: bytes, roles: tuple[str, ...]) -> Parts:
         values = document.pop(role, {})
         if not isinstance(values, dict):
             raise MalformedBody("must be an object of arrays by name", field=role)
-        taken[role] = {name: _read_array(role, name, value) for name, value in values.items()}
+        taken[role] = read_arrays(role, values)
         if role == roles[0]:
             plain = (name for name, value in values.items() if not isinstance(value, dict))
             untyped = frozenset(plain)
     return Parts(taken, untyped, document)
+
+
+def read_arrays(role: str, values: Mapping[str, object]) -> dict[str, Array]:
+    """Tensors as JSON has them: nested lists, or element type, shape and base64.
+
+    Args:
+        role: that their fields begin with.
+        values: by name.
+
+    Raises:
+        InvalidRequest: `MalformedBody` or `WrongShape`, with the field at fault.
+    """
+    return {name: _read_array(role, name, value) for name, value in values.items()}
 
 
 def _read_array(role: str, name: str, value: object) -> Array:
@@ -134,9 +152,9 @@ def _read_base64(field: str, value: dict[str, Any]) -> Array:
         raise MalformedBody(problem, field=field) from error
 
 
-def _as_invalid_request(error: ValidationError) -> InvalidRequest:
+def _as_invalid_request(error: ValidationError, at: str) -> InvalidRequest:
     first = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
+    field = ".".join(str(part) for part in (at, *first["loc"]) if part != "")
     if first["type"] == "extra_forbidden":
         return InvalidOption("unknown key", field=field)
     return InvalidOption(first["msg"], field=field)

@@ -10,9 +10,10 @@ from .problems import problem_document
 
 
 def job_document(view: JobView) -> dict[str, Any]:
-    """A job without its result."""
+    """A job without its result; a certification that runs, with the best certificate so far."""
     state = view.state
     failed = state.error is not None and state.status == "failed"
+    best = {} if view.best is None else {"certificate": view.best.told()}
     return {
         "id": view.id,
         "status": state.status,
@@ -20,6 +21,7 @@ def job_document(view: JobView) -> dict[str, Any]:
         "expected_wait_s": state.expected_wait_s,
         "progress": state.progress,
         "problem": problem_document(state.error) if state.error and failed else None,
+        **best,
     }
 
 

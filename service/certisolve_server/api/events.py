@@ -23,7 +23,8 @@ async def job_events(
 ) -> AsyncGenerator[bytes, None]:
     """An event for every view; the last one is named after the status the job ended with.
 
-    What keeps the changes from going on is an event too, `problem`, and the last one.
+    A view of a certification with a better certificate is named `bound`. What keeps the changes
+    from going on is an event too, `problem`, and the last one.
 
     Args:
         first: where the job stands.
@@ -32,10 +33,11 @@ async def job_events(
     """
     # Of one place: a client that reads slowly is told less often.
     events: asyncio.Queue[_Event | None] = asyncio.Queue(maxsize=1)
-    watching = asyncio.create_task(_watch(changes, events))
+    told = _Told()
+    watching = asyncio.create_task(_watch(changes, events, told))
     number = 1
     try:
-        yield _event(first).encode(number)
+        yield told.event(first).encode(number)
         while (event := await _next(events, heartbeat_s)) is not None:
             number += event is not _SILENCE
             yield _HEARTBEAT if event is _SILENCE else event.encode(number)
@@ -65,10 +67,12 @@ async def _next(events: "asyncio.Queue[_Event | None]", heartbeat_s: float) -> _
         return _SILENCE
 
 
-async def _watch(changes: AsyncIterator[JobView], events: "asyncio.Queue[_Event | None]") -> None:
+async def _watch(
+    changes: AsyncIterator[JobView], events: "asyncio.Queue[_Event | None]", told: "_Told"
+) -> None:
     try:
         async for view in changes:
-            await events.put(_event(view))
+            await events.put(told.event(view))
     except ServingError as error:
         await events.put(_Event("problem", problem_document(error)))
     except Exception as error:
@@ -78,8 +82,22 @@ async def _watch(changes: AsyncIterator[JobView], events: "asyncio.Queue[_Event 
     await events.put(None)
 
 
-def _event(view: JobView) -> _Event:
-    document, status = job_document(view), view.state.status
-    if status == "succeeded":
-        document["location"] = f"/v1/jobs/{view.id}"
-    return _Event(status if view.state.ended else "status", document)
+class _Told:
+    """What a client has heard of a job: a certificate that was told is not told again."""
+
+    def __init__(self) -> None:
+        self._latest: int | None = None
+
+    def event(self, view: JobView) -> _Event:
+        """The next one."""
+        document, status, frame = job_document(view), view.state.status, view.state.latest
+        if status == "succeeded":
+            document["location"] = f"/v1/jobs/{view.id}"
+        if view.state.ended:
+            return _Event(status, document)
+        latest = None if frame is None else frame.index
+        if latest is not None and latest != self._latest:
+            self._latest = latest
+            return _Event("bound", document)
+        document.pop("certificate", None)
+        return _Event("status", document)

@@ -4,8 +4,15 @@ from collections.abc import Mapping
 from typing import Literal
 
 from certisolve import wire
-from certisolve.v1 import job_pb2, model_pb2, problem_pb2, solve_pb2, tensor_pb2
-from certisolve_server.answers import Solution
+from certisolve.v1 import (
+    certifier_pb2,
+    job_pb2,
+    model_pb2,
+    problem_pb2,
+    solve_pb2,
+    tensor_pb2,
+)
+from certisolve_server.answers import Certified, Solution
 from certisolve_server.catalog import ModelEntry
 from certisolve_server.dataplane import JobView
 from certisolve_server.errors import BodyTooLarge, MalformedBody, ServingError
@@ -97,10 +104,27 @@ def to_job(view: JobView) -> job_pb2.Job:
         id=view.id,
         status=state.status,
         result=to_reply(view.solution) if view.solution else None,
+        certificate=_to_certificate(view),
         problem=to_problem(state.error) if state.error and state.status == "failed" else None,
         position=state.position,
         expected_wait_s=state.expected_wait_s,
         progress=state.progress,
+    )
+
+
+def to_certify_reply(certified: Certified) -> certifier_pb2.CertifyReply:
+    """A certificate as a message."""
+    said = certified.told()
+    return certifier_pb2.CertifyReply(
+        upper=said["upper"],
+        lower=said["lower"],
+        gap=said["gap"],
+        status=said["status"],
+        reason=said["reason"],
+        method=said["method"] or "",
+        model=model_pb2.ModelRef(**said["model"]),
+        elapsed_s=said["elapsed_s"],
+        certificate_json=certified.document,
     )
 
 
@@ -155,6 +179,11 @@ def _to_start(start: Start) -> solve_pb2.SolveStart:
 
 def _to_axes(axes: Mapping[str, tuple[str, ...]]) -> dict[str, solve_pb2.AxisNames]:
     return {name: solve_pb2.AxisNames(names=names) for name, names in axes.items()}
+
+
+def _to_certificate(view: JobView) -> certifier_pb2.CertifyReply | None:
+    certified = view.certified or view.best
+    return None if certified is None else to_certify_reply(certified)
 
 
 def _to_model_ref(artifact: Artifact) -> model_pb2.ModelRef:

@@ -55,7 +55,8 @@ JOB_RESULT: _Responses = {
 }
 JOB_EVENTS: _Responses = {
     200: {
-        "description": "`status` with the job whenever status, position or progress changes; last "
+        "description": "`status` with the job whenever status, position or progress changes; of a "
+        "certification also `bound`, with the best `certificate` so far, when it got better; last "
         "`succeeded`, `failed` or `cancelled`, or `problem` when the job can be followed no "
         "longer. The data of `succeeded` has the `location` of the result.",
         "content": {EVENT_STREAM: {"schema": _STRING}},

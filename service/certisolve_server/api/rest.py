@@ -12,7 +12,7 @@ from certisolve_server.dataplane import DataPlane, JobView
 from certisolve_server.errors import InvalidOption
 from certisolve_server.jobs import Terms
 
-from . import codec, openapi
+from . import certify_codec, codec, openapi
 from .disconnects import CancelledOnDisconnect
 from .documents import job_document, model_document
 from .events import EVENT_HEADERS, EVENT_STREAM, job_events
@@ -45,9 +45,12 @@ async def get_model(request: Request, model: str, version: str | None = None) ->
 async def get_job(request: Request, job_id: str, wait_s: str = "0") -> Response:
     """Where a job stands, after waiting up to `wait_s` (at most 30) seconds for it to end."""
     view = await _dataplane(request).job(job_id, wait_s=_wait_s(wait_s))
+    media_type = codec.preferred_type(request.headers.get("accept"), codec.JSON)
+    if view.certified is not None:
+        result = certify_codec.encode_job_result(job_document(view), view.certified, media_type)
+        return encoded_response(result)
     if view.solution is None:
         return json_response(job_document(view))
-    media_type = codec.preferred_type(request.headers.get("accept"), codec.JSON)
     return encoded_response(codec.encode_job_result(job_document(view), view.solution, media_type))
 
 
@@ -108,7 +111,7 @@ async def solve(request: Request) -> Response:
     reply_type = codec.preferred_type(headers.get("accept"), media_type)
     response = _answer(answer, reply_type)
     if preferences is not NO_PREFERENCES:
-        _tell_applied(response, preferences, terms, dataplane.limits.max_wait_s)
+        tell_applied(response, preferences, terms, dataplane.limits.max_wait_s)
     return response
 
 
@@ -147,9 +150,10 @@ def _answer(answer: Solution | JobView, media_type: str) -> Response:
     return response
 
 
-def _tell_applied(
+def tell_applied(
     response: Response, preferences: Preferences, terms: Terms, max_wait_s: float
 ) -> None:
+    """Say in the headers what of a client's preferences was followed."""
     limit_s = max_wait_s if terms.deadline is None else math.inf
     applied = preferences.applied(became_job=response.status_code == 202, max_wait_s=limit_s)
     if applied:

@@ -26,6 +26,7 @@ from certisolve_server.dataplane import DataPlane
 from certisolve_server.errors import InternalError, InvalidOption, ServingError
 from certisolve_server.jobs import Kind, Terms
 
+from .certify_codec import to_certify_request
 from .derivatives import to_derivative_reply, to_derivative_request
 from .messages import to_job, to_model_info, to_part, to_problem, to_reply, to_request
 from .status import STATUS
@@ -115,6 +116,16 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
             terms = terms_of(context, None)
             solve = to_request(request.request, terms, self._dataplane.limits.max_body_bytes)
             view = await self._dataplane.submit_solve(solve)
+            return to_job(self._dataplane.with_solution(view))
+
+    async def SubmitCertify(
+        self, request: job_pb2.SubmitCertifyRequest, context: Context
+    ) -> job_pb2.Job:
+        async with problems(context):
+            # As above: the time limit is for accepting the job.
+            terms = terms_of(context, None)
+            asked = to_certify_request(request.request, self._dataplane.limits.max_body_bytes)
+            view = await self._dataplane.submit_certify(asked, terms)
             return to_job(self._dataplane.with_solution(view))
 
     async def GetJob(self, request: job_pb2.GetJobRequest, context: Context) -> job_pb2.Job:

@@ -263,9 +263,9 @@ class AbstractBroker(ABC):
     async def cancelled(self, pool: Pool = "device") -> Sequence[str]:
         """Ids of jobs that left this worker's hands, cancelled or lost; waits until there are any.
 
-        Told once, soon after it happened, to whoever waits for the pool alone. It is news and no ledger: some
-        may go missing, and `renew` says the same of every job for certain. A job that came back to
-        the same worker meanwhile is not named.
+        Told once, soon after it happened, to whoever waits for the pool alone. It is news and no
+        ledger: some may go missing, and `renew` says the same of every job for certain. A job that
+        came back to the same worker meanwhile is not named.
 
         Raises:
             QueueUnavailable: out of reach.
@@ -276,8 +276,9 @@ class AbstractBroker(ABC):
         """Tell frames of streamed jobs to who reads them, in the order given.
 
         A frame of a claim that does not count any more is passed over, and so is one that nobody
-        reads. Of a job that is kept, the last one is what `state` tells until the next. The arrays are not to be changed afterwards, and are held for as long as the reader
-        takes: views of a whole batch should be copied first.
+        reads. Of a job that is kept, the last one is what `state` tells until the next. The arrays
+        are not to be changed afterwards, and are held for as long as the reader takes: views of a
+        whole batch should be copied first.
 
         Raises:
             QueueUnavailable: out of reach; some of the frames may have arrived. They may be told

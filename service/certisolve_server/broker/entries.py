@@ -27,8 +27,8 @@ class Entry:
 
     __slots__ = (
         "_claimed_at", "_started_at", "_waiting_for_change", "_waiting_for_end", "ended",
-        "held_under", "job", "keep_result", "latest", "lease_until", "num_bytes", "num_deaths", "progress",
-        "stream", "ticket", "token",
+        "held_under", "job", "keep_result", "latest", "lease_until", "num_bytes", "num_deaths",
+        "progress", "stream", "ticket", "token",
     )  # fmt: skip
 
     def __init__(

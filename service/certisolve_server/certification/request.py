@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
 from certisolve_server.jobs import Array
@@ -20,9 +19,6 @@ SOUNDNESS_LEVELS: tuple[SoundnessLevel, ...] = get_args(SoundnessLevel)
 #: By name of an input or output: one number, or one for each component of its channel axis.
 Scales: TypeAlias = Mapping[str, Array]
 
-_NO_ARRAYS: Mapping[str, Array] = MappingProxyType({})
-_NO_NUMBERS: Mapping[str, float] = MappingProxyType({})
-
 
 @dataclass(frozen=True, slots=True)
 class BallDomain:
@@ -39,8 +35,8 @@ class BallDomain:
     center: Mapping[str, Array]
     radius: float
     norm: NormName
-    lower: Mapping[str, Array] = _NO_ARRAYS
-    upper: Mapping[str, Array] = _NO_ARRAYS
+    lower: Mapping[str, Array] = field(default_factory=dict)
+    upper: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +90,13 @@ class CertifyRequest:
     model: str
     domain: Domain
     version: str | None = None
-    inputs: Mapping[str, Array] = _NO_ARRAYS
-    parameters: Mapping[str, float] = _NO_NUMBERS
+    inputs: Mapping[str, Array] = field(default_factory=dict)
+    parameters: Mapping[str, float] = field(default_factory=dict)
     resolution: tuple[int, ...] | None = None
     input_norm: NormName | None = None
     output_norm: NormName | None = None
-    input_scale: Scales = field(default_factory=lambda: _NO_ARRAYS)
-    output_scale: Scales = field(default_factory=lambda: _NO_ARRAYS)
+    input_scale: Scales = field(default_factory=dict)
+    output_scale: Scales = field(default_factory=dict)
     output: str | None = None
     component: int | None = None
     soundness: SoundnessLevel = "real"

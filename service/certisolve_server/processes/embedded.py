@@ -13,7 +13,7 @@ from certisolve_server.settings import Settings
 from certisolve_server.telemetry import Metrics
 from certisolve_server.worker import Worker
 
-from .loading import Progress, load_all, open_catalog, open_compute_device
+from .loading import Progress, certify_options, load_all, open_catalog, open_compute_device
 from .startup import (
     bounds_of,
     limits_of,
@@ -66,6 +66,7 @@ async def serve(
         max_queue_delay=settings.max_queue_delay_ms / 1e3,
         max_state_bytes=settings.max_state_bytes,
         lease_s=settings.lease_s,
+        certify=certify_options(settings),
         metrics=metrics,
         tracing=tracing,
     )

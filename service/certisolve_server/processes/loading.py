@@ -11,7 +11,7 @@ from certisolve_server.doors import StartupError
 from certisolve_server.engines import AbstractDevice, ProgramError, load_engine, open_device
 from certisolve_server.jobs import Artifact
 from certisolve_server.settings import Settings
-from certisolve_server.worker import Worker
+from certisolve_server.worker import CertifyOptions, ProverOptions, Worker
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +73,15 @@ def open_compute_device(settings: Settings) -> AbstractDevice:
         return open_device(settings.device, num_threads=settings.num_threads)
     except ValueError as error:
         raise StartupError(str(error)) from error
+
+
+def certify_options(settings: Settings) -> CertifyOptions:
+    """How a worker certifies."""
+    return CertifyOptions(
+        settings.certify_concurrency,
+        ProverOptions(settings.certify_threads, settings.max_certify_bytes),
+        settings.certificate_cache_bytes,
+    )
 
 
 async def load_all(

@@ -34,12 +34,17 @@ def bounds_of(settings: Settings) -> Bounds:
         result_ttl_s=settings.result_ttl_s,
         lease_s=settings.lease_s,
         max_deliveries=settings.max_deliveries,
+        max_certifications=settings.max_queued_certifications,
     )
 
 
 def limits_of(settings: Settings) -> Limits:
     """The limits of the data plane."""
-    return Limits(max_body_bytes=settings.max_body_bytes, max_wait_s=settings.max_wait_s)
+    return Limits(
+        max_body_bytes=settings.max_body_bytes,
+        max_wait_s=settings.max_wait_s,
+        max_certify_s=settings.max_certify_s,
+    )
 
 
 def sessions_of(

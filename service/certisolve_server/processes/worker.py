@@ -22,6 +22,7 @@ from certisolve_server.worker import Worker
 from .embedded import Ready
 from .loading import (
     Progress,
+    certify_options,
     load,
     load_all,
     open_catalog,
@@ -78,6 +79,7 @@ async def serve(
         max_queue_delay=settings.max_queue_delay_ms / 1e3,
         max_state_bytes=settings.max_state_bytes,
         lease_s=settings.lease_s,
+        certify=certify_options(settings),
         metrics=metrics,
         tracing=tracing,
     )

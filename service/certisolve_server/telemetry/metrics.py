@@ -13,6 +13,7 @@ from .triton import TritonTotals, render_triton
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG_SECONDS = (*_SECONDS, 30, 60, 120, 300)
+_CERTIFY_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 600)
 
 
 class FinishedBatch(Protocol):
@@ -75,6 +76,7 @@ class Metrics:
         self._answers = _AnswerMetrics(self._registry)
         self._batches = _BatchMetrics(self._registry)
         self._queue = _QueueMetrics(self._registry)
+        self._certifications = _CertifyMetrics(self._registry)
 
     def request_done(self, model: str, code: str) -> None:
         """Count an answer; `code` is `ok` or an error code."""
@@ -113,6 +115,19 @@ class Metrics:
     def batch_failed(self, key: ModelKey, num_requests: int) -> None:
         """Count requests whose forward pass failed."""
         self._batches.series(key.name, key.version).totals.failures += num_requests
+
+    def certifying(self, change: int) -> None:
+        """Count certifications that began, or, below 0, ended."""
+        self._certifications.in_flight.inc(change)
+
+    def certification_done(self, model: str, result: str, seconds: float) -> None:
+        """Count a certification; `result` is the status of its certificate or an error code."""
+        self._certifications.ended.labels(model, result).inc()
+        self._certifications.seconds.labels(model).observe(seconds)
+
+    def certificate_reused(self, model: str) -> None:
+        """Count a question that was answered by a certificate found before."""
+        self._certifications.reused.labels(model).inc()
 
     def deadline_missed(self, stage: str) -> None:
         """Count a missed deadline; `stage` is where the request was."""
@@ -259,6 +274,37 @@ class _QueueMetrics:
         )
         self.fenced = counter(
             "certisolve_fenced_answers", "Answers of this worker that came too late to count."
+        )
+
+
+class _CertifyMetrics:
+    """What a worker counts of certifications."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.ended = Counter(
+            "certisolve_certifications",
+            "Certifications by how they ended: certified, budget_exhausted, unbounded, cancelled, "
+            "or the code of an error.",
+            ["model", "result"],
+            registry=registry,
+        )
+        self.reused = Counter(
+            "certisolve_certificates_reused",
+            "Of these, answered by a certificate that was found before.",
+            ["model"],
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "certisolve_certify_seconds",
+            "From the start of a certification to its end.",
+            ["model"],
+            buckets=_CERTIFY_SECONDS,
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "certisolve_certifications_in_flight",
+            "Certifications that run now.",
+            registry=registry,
         )
 
 

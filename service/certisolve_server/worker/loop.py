@@ -14,8 +14,10 @@ from certisolve_server.engines import AbstractDevice, LoadedEngine
 from certisolve_server.jobs import ModelKey
 from certisolve_server.telemetry import Metrics, Tracing
 
+from .certifications import Certifications, CertifyOptions
 from .device_thread import DeviceThread
 from .held import Held
+from .outage import Outage
 from .passes import Passes
 from .placement import Place, Placement
 from .source import Source
@@ -28,8 +30,9 @@ _TURN_S, _LONGEST_TURN_S = 2e-3, 0.1
 class Worker:
     """Runs the jobs of brokers on one device, which one thread feeds; made in the loop's thread.
 
-    No more is claimed than the next batch takes, or than there are free slots: the rest stays in
-    the queue, for other workers, and in its order of fairness.
+    What is to be certified runs beside it, in processes of its own, and is claimed apart. No more
+    is claimed than the next batch takes, or than there are free slots: the rest stays in the queue,
+    for other workers, and in its order of fairness.
 
     Arguments:
         brokers: where jobs come from and answers go; all of them share the batches.
@@ -39,6 +42,7 @@ class Worker:
         lease_s: seconds after which the brokers take a silent worker for dead.
         max_unreported: jobs of a broker that may wait to be reported to it, because it is out of
             reach, before no more are claimed from it.
+        certify: how many certifications at a time, and how.
         metrics: what is counted.
         tracing: where spans of batches go.
         clock: Unix seconds, the clock of the jobs' deadlines.
@@ -53,6 +57,7 @@ class Worker:
         max_state_bytes: int = 1 << 30,
         lease_s: float = 15.0,
         max_unreported: int = 1024,
+        certify: CertifyOptions = CertifyOptions(),  # noqa: B008  # a value
         metrics: Metrics,
         tracing: Tracing | None = None,
         clock: Callable[[], float] = time.time,
@@ -83,19 +88,34 @@ class Worker:
             clock=clock,
             changed=self._steps_changed,
         )
+        self._certifications = Certifications(
+            self._placement,
+            certify,
+            metrics=metrics,
+            tracing=tracing or Tracing.disabled(),
+            clock=clock,
+            changed=self._change.set,
+        )
         self._turns = FairShare(_TURN_S, _LONGEST_TURN_S)
         for party in (self._passes, self._steps):
             self._turns.enter(party)
+        outages = [Outage() for _ in brokers]
+        new_source = partial(
+            Source,
+            lease_s=lease_s,
+            max_unreported=max_unreported,
+            metrics=metrics,
+            changed=self._change.set,
+        )
         self._sources = [
-            Source(
-                broker,
-                lease_s=lease_s,
-                max_unreported=max_unreported,
-                metrics=metrics,
-                changed=self._change.set,
-                progress=self._steps.progress,
-            )
-            for broker in brokers
+            new_source(broker, outage=outage, progress=self._steps.progress)
+            for broker, outage in zip(brokers, outages, strict=True)
+        ]
+        progress = self._certifications.progress
+        self._certify_sources = [
+            new_source(broker, pool="certify", outage=outage, progress=progress)
+            for broker, outage in zip(brokers, outages, strict=True)
+            if certify.concurrency
         ]
         self._draining = False
         self._num_starting = 0
@@ -106,6 +126,9 @@ class Worker:
             async with asyncio.TaskGroup() as tasks:
                 for source in self._sources:
                     tasks.create_task(self._claim_forever(source))
+                for source in self._certify_sources:
+                    tasks.create_task(self._claim_certifications_forever(source))
+                for source in self._all_sources:
                     tasks.create_task(source.report_forever())
                     tasks.create_task(source.beat_forever(self._lose))
                     tasks.create_task(source.heed_forever(self._lose))
@@ -114,6 +137,7 @@ class Worker:
         finally:
             self._device_thread.stop()
             self._passes.stop()
+            self._certifications.stop()
 
     async def load(self, load: Callable[[], LoadedEngine]) -> None:
         """Call `load` in the device thread and serve what it returns.
@@ -128,9 +152,12 @@ class Worker:
     async def unload(self, key: ModelKey) -> None:
         """Serve a model no more: hand back its waiting jobs, finish those on the device, free it.
 
+        Its certifications are handed back, too.
+
         Nothing happens if it is not loaded.
         """
         self._hand_back(self._passes, self._passes.waiting(key))
+        self._hand_back(self._certifications, self._certifications.running(key))
         self._placement.remove(key)
         self._claim_anew()
         await self._until(lambda: not self._running[key])
@@ -139,7 +166,8 @@ class Worker:
         """Claim no more, finish what is on the device, hand back the rest, report all of it.
 
         Args:
-            within_s: seconds after which jobs of many steps are handed back unfinished.
+            within_s: seconds after which jobs of many steps and certifications are handed back
+                unfinished.
         """
         self._draining = True
         self._claim_anew()
@@ -149,6 +177,7 @@ class Worker:
                 await self._until(self._drained)
         except TimeoutError:
             self._hand_back(self._steps, self._steps.running())
+            self._hand_back(self._certifications, self._certifications.running())
             await self._until(self._drained)
 
     @property
@@ -158,7 +187,7 @@ class Worker:
 
     @property
     def num_running(self) -> int:
-        """Jobs in the batches on the device."""
+        """Jobs in the batches on the device, and certifications."""
         return self._running.total()
 
     @property
@@ -179,6 +208,37 @@ class Worker:
             if claims:
                 await self._admit(source, claims)
 
+    async def _claim_certifications_forever(self, source: Source) -> None:
+        while True:
+            await self._until(lambda: self._may_certify(source))
+            # A place is taken when a job comes; of two brokers, the other then asks for less.
+            claims = await source.claim(self._certifications.capacity, start=True)
+            self._admit_certifications(source, claims)
+
+    def _may_certify(self, source: Source) -> bool:
+        if self._draining or not self._placement or source.congested:
+            return False
+        return self._certifications.num_free > 0
+
+    def _admit_certifications(self, source: Source, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            if (
+                self._draining
+                or claim.job.model not in self._placement
+                or not self._certifications.num_free
+            ):
+                source.release([claim])
+                continue
+            source.hold(claim)
+            self._certifications.add(Held(source, claim, self._clock()))
+            for other in self._certify_sources:
+                if other is not source:
+                    other.interrupt()
+
+    @property
+    def _all_sources(self) -> Sequence[Source]:
+        return [*self._sources, *self._certify_sources]
+
     def _may_claim(self, source: Source) -> bool:
         if self._draining or not self._placement or source.congested:
             return False
@@ -189,7 +249,7 @@ class Worker:
         return busy and self._placement.num_batches(self._passes.waiting_by_place) < 1
 
     def _claim_anew(self) -> None:
-        for source in self._sources:
+        for source in self._all_sources:
             source.interrupt()
         self._change.set()
 
@@ -200,7 +260,8 @@ class Worker:
 
     @property
     def _running(self) -> Counter[ModelKey]:
-        return self._passes.num_running + self._steps.num_running
+        on_device = self._passes.num_running + self._steps.num_running
+        return on_device + self._certifications.num_running
 
     async def _admit(self, source: Source, claims: Sequence[Claim]) -> None:
         job = claims[0].job  # one lane, or a suspect alone
@@ -236,10 +297,10 @@ class Worker:
 
     def _lose(self, job_id: str) -> None:
         """Forget a job that is not wanted any more, or not ours; too late if its pass runs."""
-        if self._passes.drop(job_id) is None:
-            self._steps.drop(job_id)
+        if self._passes.drop(job_id) is None and self._steps.drop(job_id) is None:
+            self._certifications.drop(job_id)
 
-    def _hand_back(self, holder: Passes | Steps, job_ids: Iterable[str]) -> None:
+    def _hand_back(self, holder: Passes | Steps | Certifications, job_ids: Iterable[str]) -> None:
         by_source: dict[Source, list[Claim]] = {}
         for job_id in job_ids:
             held = holder.drop(job_id)
@@ -249,7 +310,7 @@ class Worker:
             source.release(claims)
 
     def _drained(self) -> bool:
-        quiet = all(source.settled and not source.claiming for source in self._sources)
+        quiet = all(source.settled and not source.claiming for source in self._all_sources)
         return quiet and not self._num_starting and not self._running
 
     def _steps_changed(self, has_room: bool) -> None:

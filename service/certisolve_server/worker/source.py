@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from certisolve_server.broker import AbstractBroker, Capacity, Claim
 from certisolve_server.errors import QueueUnavailable, ServingError
-from certisolve_server.jobs import Frame, Outcome
+from certisolve_server.jobs import Frame, Outcome, Pool
 from certisolve_server.telemetry import Metrics
 
 from .outage import Outage
@@ -33,8 +33,10 @@ class Source:
 
     Arguments:
         broker: whose jobs.
+        pool: of the jobs.
         lease_s: seconds after which it takes a silent worker for dead.
         max_unreported: jobs that may wait to be reported, before no more are claimed.
+        outage: of the broker, where others use it too.
         metrics: what is counted.
         changed: called when something was reported, or claims were let go.
         progress: by job, the share that is done; of jobs that may say so.
@@ -44,19 +46,22 @@ class Source:
         self,
         broker: AbstractBroker,
         *,
+        pool: Pool = "device",
         lease_s: float,
         max_unreported: int,
+        outage: Outage | None = None,
         metrics: Metrics,
         changed: Callable[[], None],
         progress: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._broker = broker
+        self._pool: Pool = pool
         self._beat_s = lease_s / _BEATS_PER_LEASE
         self._max_unreported = max_unreported
         self._metrics = metrics
         self._changed = changed
         self._progress = progress
-        self._outage = Outage()
+        self._outage = outage or Outage()
         self._held: dict[str, Claim] = {}
         self._claimer: asyncio.Task[Any] | None = None
         self._interrupted = False
@@ -275,7 +280,7 @@ class Source:
         """
         while True:
             try:
-                job_ids = await self._broker.cancelled()
+                job_ids = await self._broker.cancelled(self._pool)
             except Exception as error:
                 await self._outage.wait(error)
                 continue
