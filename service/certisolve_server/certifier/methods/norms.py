@@ -27,12 +27,16 @@ from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.problem import Problem
 from certisolve_server.certifier.region import length
-from certisolve_server.certifier.structure import Layered, layers_of
+from certisolve_server.certifier.structure import Layered, TooLarge, layers_of
 from certisolve_server.certifier.structure.layered import Layer, Maps
 
 from .method import Board, Bound, Evidence
+from .operator_norms import operator_bound
 
 Proof: TypeAlias = Literal["product", "liplt"]
+
+#: The product again, of operators instead of matrices: where these would be too large.
+_OPERATORS = "operators"
 
 #: LipLT takes the square of as many norms.
 _MOST_LAYERS_OF_LIPLT = 24
@@ -50,7 +54,11 @@ class FusedNorms:
     def run(self, problem: Problem, board: Board) -> Iterator[Bound | None]:
         """The product, and then LipLT where there are not too many layers."""
         del board
-        layered = layers_of(problem)
+        try:
+            layered = layers_of(problem)
+        except TooLarge:
+            yield Bound(operator_bound(problem) * _MARGIN, {"proof": _OPERATORS})
+            return
         yield None
         for proof in _proofs(layered):
             for upper in bounds(layered, problem.norms, proof):
@@ -59,7 +67,10 @@ class FusedNorms:
 
     def recheck(self, problem: Problem, evidence: Evidence) -> float:
         """The same norms again."""
-        layered, proof = layers_of(problem), evidence.get("proof")
+        proof = evidence.get("proof")
+        if proof == _OPERATORS:
+            return Bound(operator_bound(problem)).upper
+        layered = layers_of(problem)
         if proof not in _proofs(layered):
             raise NotCertified(f"norms prove nothing by {proof!r}")
         *_, upper = bounds(layered, problem.norms, cast(Proof, proof))

@@ -1,9 +1,10 @@
 """Graphs as affine maps with nonlinearities between them, each affine run fused into one."""
 
 from .chained import chained as chained
+from .fuse import TooLarge as TooLarge
 from .fuse import fuse as fuse
 from .layered import Layer as Layer
 from .layered import Layered as Layered
 from .problem import layers_of as layers_of
 
-__all__ = ["Layer", "Layered", "chained", "fuse", "layers_of"]
+__all__ = ["Layer", "Layered", "TooLarge", "chained", "fuse", "layers_of"]

@@ -97,7 +97,9 @@ def _windows(node: Node, known: Mapping[str, Any]) -> Fold | None:
     x = known[node.refs[0].name]
     if not x.jacobian:
         return None
-    settings: dict[str, Any] = {name: value for name, value in node.arguments.items() if name != "self"}
+    settings: dict[str, Any] = {
+        name: value for name, value in node.arguments.items() if name != "self"
+    }
     try:
         operand = windows(x, **settings)
     except Declined:

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from certisolve_server.certifier.arithmetic import Interval, NotABound, OutsideDomain
+from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.chains import Folding, Slopes
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.graph.node import Graph, Node
@@ -32,9 +32,14 @@ from .assemble import Stage, assemble
 from .cuts import cuts
 from .folds import Fold, fold_of
 from .layered import Layered
+from .slopes import slopes_of
 
 #: Of the matrices of one run; larger ones are not made.
 MOST_ELEMENTS = 1 << 23
+
+
+class TooLarge(NotCertified):
+    """Matrices of affine runs would be too large; operators may still do."""
 
 
 def fuse(graph: Graph, values: Mapping[str, Interval] | None = None) -> Layered:
@@ -45,7 +50,8 @@ def fuse(graph: Graph, values: Mapping[str, Interval] | None = None) -> Layered:
         values: of each input and of any nodes, on the set: (1, *shape). None: on everything.
 
     Raises:
-        NotCertified: slopes are unbounded on the set, or matrices too large.
+        NotCertified: slopes are unbounded on the set.
+        TooLarge: so are matrices.
         UnsupportedOperator: a rule does not hold for some arguments.
     """
     walk = _Walk(graph, values or {})
@@ -94,7 +100,7 @@ class _Walk:
 
     def _function(self, node: Node, operand: Abstraction) -> Abstraction:
         value = apply(node, {node.refs[0].name: Abstraction(operand.value)}).value
-        slopes = _slopes(node, operand.value)
+        slopes = slopes_of(node, operand.value)
         return self._begin(node.name, operand, slopes, self._sharpened(node.name, value))
 
     def _folded(self, fold: Fold) -> Abstraction:
@@ -115,18 +121,6 @@ class _Walk:
         return value.intersection(self._values[name]) if name in self._values else value
 
 
-def _slopes(node: Node, x: Interval) -> Slopes:
-    parameters = {name: value for name, value in node.arguments.items() if name != "self"}
-    try:
-        slopes = FUNCTIONS[node.operator](**parameters).derivative(x)
-    except (NotABound, OutsideDomain) as error:
-        message = f"{node.operator} at node {node.name!r} has no slopes: {error}"
-        raise NotCertified(message) from error
-    if not bool(slopes.magnitude.isfinite().all()):
-        raise NotCertified(f"{node.operator} at node {node.name!r} is not Lipschitz on the set")
-    return Slopes(slopes.lower.flatten(), slopes.upper.flatten())
-
-
 def _source(name: str, value: Interval) -> Abstraction:
     """A value of which nothing is known but where it lies: its slopes are those of the identity."""
     shape = tuple(value.shape[1:])
@@ -138,4 +132,4 @@ def _source(name: str, value: Interval) -> Abstraction:
 
 def _require_elements(elements: int) -> None:
     if elements > MOST_ELEMENTS:
-        raise NotCertified(f"an affine run has a matrix of {elements} elements, which is too large")
+        raise TooLarge(f"an affine run has a matrix of {elements} elements, which is too large")

@@ -1,0 +1,71 @@
+"""M0 of networks too large for matrices: norms of operators that know their structure, multiplied.
+
+With m_j at least |dh_j|_p for inputs that move by 1, |dh_k|_p <= cap_k sum_j |A_kj|_{p->p} m_j.
+Where the norms of inputs and outputs differ, the better of both is used for all layers.
+"""
+
+import math
+
+import torch
+
+from certisolve_server.certifier.arithmetic.norms import Norm
+from certisolve_server.certifier.arithmetic.rounding import Numbers, product_up, sqrt_up, sum_up, up
+from certisolve_server.certifier.operators import LinearOperator
+from certisolve_server.certifier.problem import Problem
+from certisolve_server.certifier.structure.operators import Operators, Runs, operators_of
+from certisolve_server.certifier.structure.values import values_of
+
+_ONE = torch.ones((), dtype=torch.float64)
+
+
+def operator_bound(problem: Problem) -> float:
+    """At least the Lipschitz constant, possibly inf.
+
+    Raises:
+        NotCertified: an operator of the graph has no structure that is known.
+        UnsupportedOperator: a rule does not hold for some arguments.
+    """
+    graph, norms = problem.require_map(), problem.norms
+    operators = operators_of(graph, values_of(problem))
+    inputs = sum(math.prod(each.shape) for each in graph.inputs)
+    at_outputs = product_up(
+        _product(operators, norms.inputs), _identity(norms.inputs, norms.outputs, operators.outputs)
+    )
+    at_inputs = product_up(
+        _product(operators, norms.outputs), _identity(norms.inputs, norms.outputs, inputs)
+    )
+    return float(product_up(torch.minimum(at_outputs, at_inputs), _of_weights(problem)))
+
+
+def _product(operators: Operators, norm: Norm) -> Numbers:
+    moved: dict[str, Numbers] = dict.fromkeys(operators.inputs, _ONE)
+    for layer in operators.layers:
+        cap = layer.slopes.cap.amax() if layer.slopes.neurons else 0.0 * _ONE
+        moved[layer.name] = product_up(cap, _arriving(layer.runs, moved, norm))
+    return _arriving(operators.output, moved, norm)
+
+
+def _arriving(runs: Runs, moved: dict[str, Numbers], norm: Norm) -> Numbers:
+    total = torch.zeros((), dtype=torch.float64)
+    for source, run in runs.items():
+        total = sum_up(total, product_up(_norm(run, norm), moved[source]))
+    return total
+
+
+def _norm(run: LinearOperator | None, norm: Norm) -> Numbers:
+    return _ONE if run is None else torch.tensor(run.norm_bound(norm), dtype=torch.float64)
+
+
+def _identity(p: Norm, q: Norm, size: int) -> Numbers:
+    """|I|_{p->q} on so many entries."""
+    power = {"l1": 2, "l2": 1, "linf": 0}
+    root = sqrt_up(torch.tensor(float(size), dtype=torch.float64))
+    exponent = max(0, power[q] - power[p])
+    return _ONE if exponent == 0 else root if exponent == 1 else product_up(root, root)
+
+
+def _of_weights(problem: Problem) -> Numbers:
+    """At least the largest weight of an output by the smallest of an input."""
+    into, out = problem.norms.input_weights, problem.norms.output_weights
+    factor = _ONE if into is None else up(_ONE / into.lower.amin())
+    return factor if out is None else product_up(factor, out.magnitude.amax())
