@@ -1,0 +1,58 @@
+"""What the errors of a network of fields add to the constant of its blocks.
+
+At any two inputs each f is a matrix D_i, diagonal with elements within the slopes, and the same D_i
+make of the network with blocks A_ij alone another linear map, of which the chain bounds the norm.
+With R_ij the errors, e_ij >= |R_ij|, a_ij >= |A_ij|, m_i >= |h_i| and d_i >= |h_i - g_i|, g_i what
+h_i is without errors, both for inputs of size 1,
+
+    m_i = max |D_i| sum_j (a_ij + e_ij) m_j,    d_i = max |D_i| sum_j (a_ij d_j + e_ij m_j),
+
+and the network is at most d of the output further than its blocks.
+"""
+
+
+import torch
+
+from certisolve_server.certifier.arithmetic import Interval, spectral_norm
+from certisolve_server.certifier.errors import NotCertified
+
+from .assemble import Assembled
+
+_UP = 1.0 + 2.0**-48
+
+
+def deviation(assembled: Assembled, inputs: int) -> float:
+    """At least |f - g| by |x|, root mean squares over the grids, f the map and g its blocks.
+
+    Args:
+        assembled: the network.
+        inputs: how many of its sources are inputs; all differences together have size 1.
+
+    Raises:
+        NotCertified: nothing finite is at least that.
+    """
+    sizes = dict.fromkeys(range(inputs), 1.0)
+    changes = dict.fromkeys(range(inputs), 0.0)
+    for number in sorted(assembled.errors):
+        norms = {j: _norm(a) for j, a in assembled.maps[number].items()}
+        errors = assembled.errors[number]
+        cap = assembled.caps[number]
+        sizes[number] = cap * sum(
+            (norms.get(j, 0.0) + error) * sizes[j] * _UP for j, error in errors.items()
+        ) * _UP
+        changes[number] = cap * sum(
+            (norms.get(j, 0.0) * changes[j] + error * sizes[j]) * _UP
+            for j, error in errors.items()
+        ) * _UP
+    found = changes[max(assembled.errors)]
+    # False of NaN.
+    if not found < float("inf"):
+        raise NotCertified("the errors of spectral layers have no finite bound")
+    return found
+
+
+def _norm(a: Interval) -> float:
+    """The largest of all blocks."""
+    return float(torch.amax(spectral_norm(a)))
+
+
