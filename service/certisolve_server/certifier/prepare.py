@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from .arithmetic import require_ieee_threads
+from .graph.edges import recognise_edges
 from .graph.fold import fold
 from .graph.lower import lower
 from .graph.node import Graph
@@ -36,6 +37,6 @@ def prepare(
     """
     require_ieee_threads()
     lowered = fold(lower(program, shapes, frozen or {}, output), evaluate_exactly)
-    graph = fold(recognise_splines(lowered), evaluate)
+    graph = fold(recognise_edges(recognise_splines(lowered)), evaluate)
     refuse_unsupported(graph)
     return graph

@@ -12,27 +12,25 @@ each difference of two inputs in the box to that of their outputs, so the larges
 the Lipschitz constant; the box being convex, also on a union of boxes that is convex.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
-from torch import Tensor
 
-from certisolve_server.certifier.arithmetic import (
-    Interval,
-    concatenate,
-    matmul,
-    require_ieee_threads,
-)
-from certisolve_server.certifier.arithmetic.norms import operator_norm
-from certisolve_server.certifier.certificate import BoxCertificate, Method
+from certisolve_server.certifier.arithmetic import Interval, concatenate, matmul
 from certisolve_server.certifier.domain import Boxes, seeds, values
-from certisolve_server.certifier.errors import InvalidRequest
-from certisolve_server.certifier.graph.digest import digest
+from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.graph.node import Graph
 from certisolve_server.certifier.interpreter import interpret
-from certisolve_server.certifier.norms import Norms
+from certisolve_server.certifier.problem import Problem
 from certisolve_server.certifier.rules import Abstraction
+
+from .method import Board, Bound, Evidence
+
+#: Numbers of the slopes of one node: what is kept in memory several times over.
+_MAX_NUMBERS = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -48,28 +46,49 @@ class Enclosure:
     jacobian: Interval
 
 
-def bound(graph: Graph, box: Boxes, norms: Norms) -> BoxCertificate:
-    """The norm of the slopes on one box, as it is.
+class MeanValue:
+    """The norm of the slopes on the box around the region, or on all of the space, as it is."""
+
+    name = "mean_value"
+
+    def run(self, problem: Problem, board: Board) -> Iterator[Bound | None]:
+        """One bound; its evidence is that it can be computed again."""
+        del board
+        yield Bound(self._bound(problem))
+
+    def recheck(self, problem: Problem, evidence: Evidence) -> float:
+        """As in `run`: nothing was searched for."""
+        if evidence:
+            raise NotCertified("slopes on one box have no evidence")
+        return self._bound(problem)
+
+    def _bound(self, problem: Problem) -> float:
+        graph = problem.require_map()
+        boxes = around(problem)
+        require_few_numbers(graph, boxes)
+        return float(problem.norms.bound(enclose(graph, boxes).jacobian)[0])
+
+
+def around(problem: Problem) -> Boxes:
+    """The box that holds the region; without ends, if that is everything."""
+    if problem.boxes is not None:
+        return problem.boxes
+    sides = {each.name: Interval.entire((1, *each.shape)) for each in problem.graph.inputs}
+    return Boxes(MappingProxyType(sides))
+
+
+def require_few_numbers(graph: Graph, boxes: Boxes) -> None:
+    """Returns if slopes with respect to each number of the inputs fit into memory.
 
     Raises:
-        NotCertified: there is no finite bound.
-        UnsupportedOperator: a rule does not hold for some arguments.
+        NotCertified: they do not.
     """
-    if len(box) != 1:
-        raise InvalidRequest("a certificate is of one box")
-    require_ieee_threads()
-    jacobian = enclose(graph, box).jacobian
-    upper = float(operator_norm(jacobian, norms.inputs, norms.outputs))
-    return certificate(box, norms, upper, "mean_value", 0, digest(graph))
-
-
-def certificate(
-    box: Boxes, norms: Norms, upper: float, method: Method, splits: int, graph: str
-) -> BoxCertificate:
-    """The record of a bound on one box."""
-    lower_corner = _corner({name: side.lower for name, side in box.sides.items()})
-    upper_corner = _corner({name: side.upper for name, side in box.sides.items()})
-    return BoxCertificate(norms, lower_corner, upper_corner, upper, method, splits, graph)
+    widest = max((math.prod(node.shape) for node in graph.nodes), default=1)
+    entries = sum(side.lower[0].numel() for side in boxes.sides.values())
+    if widest * entries > _MAX_NUMBERS:
+        raise NotCertified(
+            f"takes matrices of at most {_MAX_NUMBERS} slopes, not {widest} x {entries}"
+        )
 
 
 def enclose(graph: Graph, boxes: Boxes) -> Enclosure:
@@ -94,10 +113,6 @@ def enclose(graph: Graph, boxes: Boxes) -> Enclosure:
 
     output = interpret(graph, seeds(boxes), sharpen)
     return Enclosure(output.value, _matrix(output, boxes))
-
-
-def _corner(ends: Mapping[str, Tensor]) -> tuple[tuple[str, tuple[float, ...]], ...]:
-    return tuple((name, tuple(end[0].flatten().tolist())) for name, end in ends.items())
 
 
 def _sharpened(x: Abstraction, center: Interval, offsets: Mapping[str, Interval]) -> Abstraction:

@@ -1,9 +1,11 @@
 """All ways to a bound, cheap ones first."""
 
+from .mean_value import MeanValue
 from .method import Method
 from .norms import FusedNorms
+from .splitting import Splitting
 
-METHODS: tuple[Method, ...] = (FusedNorms(),)
+METHODS: tuple[Method, ...] = (FusedNorms(), MeanValue(), Splitting())
 
 
 def find(name: str) -> Method:

@@ -8,12 +8,15 @@ gives f when level d of it is taken at argument d. All points are floats, all we
 
 import math
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from certisolve_server.certifier.arithmetic import Interval
+from certisolve_server.certifier.graph.edges import EDGES
 from certisolve_server.certifier.graph.splines import BASIS
+from certisolve_server.certifier.splines import SplineEdges
 
 from .abstraction import Abstraction, scaled
 from .rule import Rules
@@ -42,8 +45,45 @@ def bspline_basis(x: Abstraction, knots: Abstraction, degree: int) -> Abstractio
     return Abstraction(value, scaled(slope, x.jacobian, shape))
 
 
+def spline_edges(
+    x: Abstraction, knots: Abstraction, coefficients: Abstraction, base: Abstraction, degree: int
+) -> Abstraction:
+    """All edge functions of a layer, each of one input: see `splines.edges`.
+
+    Args:
+        x: (rows, inputs).
+        knots: exact, (inputs, count).
+        coefficients: exact, (inputs * members, outputs).
+        base: exact, (inputs, outputs).
+        degree: from 1 to 3.
+
+    Returns:
+        (rows, inputs, outputs).
+    """
+    function = edge_functions(knots, coefficients, base, degree)
+    shape = (*x.shape, base.shape[1])
+    column = x.value.rearranged(lambda ends: ends.unsqueeze(-1))
+    if not x.jacobian:
+        return Abstraction(function.value(column))
+    value, slope = function.jet(column, (0, 1))
+    columns = {
+        name: block.rearranged(lambda ends: ends.unsqueeze(-1))
+        for name, block in x.jacobian.items()
+    }
+    return Abstraction(value, scaled(slope, MappingProxyType(columns), shape))
+
+
+def edge_functions(
+    knots: Abstraction, coefficients: Abstraction, base: Abstraction, degree: int
+) -> SplineEdges:
+    """The functions of a layer, from its constants."""
+    inputs, outputs = base.shape
+    of_edges = coefficients.value.lower[0].reshape(inputs, -1, outputs)
+    return SplineEdges(knots.value.lower[0], of_edges, base.value.lower[0], degree)
+
+
 #: By name of the pattern.
-RULES: Rules = {BASIS: bspline_basis}
+RULES: Rules = {BASIS: bspline_basis, EDGES: spline_edges}
 
 
 class _Reach:

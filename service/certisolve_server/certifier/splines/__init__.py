@@ -1,0 +1,5 @@
+"""Functions on the edges of Kolmogorov-Arnold networks, with their exact ranges."""
+
+from .edges import SplineEdges as SplineEdges
+
+__all__ = ["SplineEdges"]

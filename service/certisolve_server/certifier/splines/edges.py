@@ -1,0 +1,283 @@
+"""w silu(x) + s(x) with a spline s: the functions on the edges of Kolmogorov-Arnold networks.
+
+On a knot cell, s is a polynomial of degree 3 at most. With silu in Taylor form about the middle m
+of an interval of radius r in the cell, values, slopes and second derivatives are quadratics in
+x - m with a remainder of the order of r^3, r^2 and r, whose ranges are known in closed form; both
+parts are bounded jointly, and by themselves as well. Beyond the last knots s is 0.
+
+Intervals that reach over several cells are cut at knots; ranges on whole cells are tabulated.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from certisolve_server.certifier.arithmetic import Interval
+from certisolve_server.certifier.functions import Function
+from certisolve_server.certifier.functions.silu import Silu
+
+from .pieces import MAX_DEGREE, cell_polynomials, derivative_factor
+from .quadratics import ROUNDINGS, SMALLEST, quadratic_range
+from .running import RangeTable
+
+_SILU = Silu()
+
+#: At least |silu'''|: |s'(x)| <= 1/4 times |-3 t - x/2 + 3 x t^2 / 2|, t = tanh(x / 2), which is
+#: s' |x| |h| with h from -2 to 1 as in `functions.silu`, and |x| s'(x) <= 0.2240.
+_THIRD_DERIVATIVE = 0.4480
+
+_ORDERS = (0, 1, 2)
+
+
+class SplineEdges(Function):
+    """One function for each pair of an input and an output.
+
+    Args:
+        knots: (inputs, count), strictly growing.
+        coefficients: (inputs, count - 1 - degree, outputs), of each B-spline.
+        base: w, (inputs, outputs).
+        degree: of the splines, from 1 to 3.
+
+    Raises:
+        ValueError: another degree.
+    """
+
+    def __init__(self, knots: Tensor, coefficients: Tensor, base: Tensor, degree: int) -> None:
+        if not 1 <= degree <= MAX_DEGREE:
+            raise ValueError(f"splines of degree 1 to {MAX_DEGREE}, not {degree}")
+        self._degree = degree
+        self._shape = tuple(base.shape)
+        outputs = base.shape[1]
+        self._knots = knots.repeat_interleave(outputs, 0)
+        self._base = base.reshape(-1, 1)
+        flat = [
+            each.rearranged(lambda ends: ends.flatten(0, 1))
+            for each in cell_polynomials(knots, coefficients, degree)
+        ]
+        self._polynomials = _Polynomials(self._knots, flat)
+        self._whole = [RangeTable(*ends) for ends in self._of_whole_cells()]
+
+    def value(self, x: Interval) -> Interval:
+        return self.jet(x, (0,))[0]
+
+    def derivative(self, x: Interval) -> Interval:
+        return self.jet(x, (1,))[0]
+
+    def second_derivative(self, x: Interval) -> Interval:
+        """Of splines of degree 2 and more; the slopes of others jump."""
+        return self.jet(x, (2,))[0]
+
+    def jet(self, x: Interval, orders: Sequence[int] = _ORDERS) -> list[Interval]:
+        """Ranges of derivatives of these orders, 0 to 2, at once.
+
+        Args:
+            x: (..., inputs, 1) or (..., inputs, outputs).
+            orders: whose ranges are asked for.
+
+        Returns:
+            (..., inputs, outputs) each.
+        """
+        leading = x.shape[:-2]
+        lower, upper = (
+            end.expand(*leading, *self._shape).reshape(-1, self._base.shape[0]).mT.contiguous()
+            for end in (x.lower, x.upper)
+        )
+        found = self._ranges(lower, upper, orders)
+        shape = (*leading, *self._shape)
+        return [Interval(low.mT.reshape(shape), high.mT.reshape(shape)) for low, high in found]
+
+    def _ranges(
+        self, lower: Tensor, upper: Tensor, orders: Sequence[int]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """(edges, queries) each: both outer cells by themselves, those between from the tables."""
+        # At a knot both neighbours count.
+        first = torch.searchsorted(self._knots, lower)
+        last = torch.searchsorted(self._knots, upper, right=True)
+        ends, starts = self._polynomials.ends, self._polynomials.starts
+        pieces = [
+            self._on_cells(first, lower, torch.minimum(upper, ends.gather(1, first)), orders),
+            self._on_cells(last, torch.maximum(lower, starts.gather(1, last)), upper, orders),
+        ]
+        between = last - first > 1
+        if bool(between.any()):
+            # Cell 0 lies before the knots, so the tables, of real cells alone, start at 1.
+            low, high = torch.where(between, first, 0), torch.where(between, last - 2, 0)
+            inner = [self._whole[order].hull(low, high) for order in orders]
+            pieces.append(
+                [
+                    (torch.where(between, a, torch.inf), torch.where(between, b, -torch.inf))
+                    for a, b in inner
+                ]
+            )
+        return [_hull([piece[i] for piece in pieces]) for i in range(len(orders))]
+
+    def _of_whole_cells(self) -> list[tuple[Tensor, Tensor]]:
+        cells = self._knots.shape[1] - 1
+        numbers = torch.arange(1, cells + 1).expand(self._knots.shape[0], -1)
+        return self._on_cells(numbers, self._knots[:, :-1], self._knots[:, 1:], _ORDERS)
+
+    def _on_cells(
+        self, cell: Tensor, lower: Tensor, upper: Tensor, orders: Sequence[int]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Ranges on [lower, upper], inside of one cell each."""
+        middle = (0.5 * lower + 0.5 * upper).nan_to_num(0.0, 0.0, 0.0)
+        radius = torch.maximum(upper - middle, middle - lower) * (1.0 + ROUNDINGS) + SMALLEST
+        at = self._polynomials.at(cell, middle)
+        sides = Interval(lower, upper)
+        smooth = self._base_jet(middle)
+        found = []
+        for order in orders:
+            spline = at.derivative(order)
+            reach = at.reach(radius)
+            of_spline = quadratic_range(*spline[:3], reach, spline[3] + at.tail(order, reach))
+            alone = _plus(of_spline, self._base_range(sides, order))
+            a, b, c = (s + m for s, m in zip(spline[:3], smooth.quadratic(order), strict=True))
+            slack = spline[3] + at.tail(order, reach) + smooth.slack(order, radius)
+            joint = quadratic_range(a, b, c, radius, slack)
+            found.append((torch.maximum(alone[0], joint[0]), torch.minimum(alone[1], joint[1])))
+        if self._degree == 1 and 2 in orders:
+            found[list(orders).index(2)] = _unknown(lower)
+        return found
+
+    def _base_range(self, x: Interval, order: int) -> Interval:
+        return (_SILU.value, _SILU.derivative, _SILU.second_derivative)[order](x) * self._base
+
+    def _base_jet(self, middle: Tensor) -> "_BaseJet":
+        point = Interval.exact(middle)
+        jets = [
+            _SILU.near_value(point) * self._base,
+            _SILU.near_slope(point) * self._base,
+            _SILU.second_derivative(point) * self._base,
+        ]
+        return _BaseJet([each.midpoint_radius() for each in jets], self._base.abs())
+
+
+class _BaseJet:
+    """w silu about a point: Taylor coefficients with their errors."""
+
+    def __init__(self, jets: Sequence[tuple[Tensor, Tensor]], weight: Tensor) -> None:
+        self._jets, self._weight = jets, weight
+
+    def quadratic(self, order: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(a, b, c) of the derivative; what is left out is in `slack`."""
+        parts = [center for center, _ in self._jets[order:]]
+        zero = torch.zeros_like(parts[0])
+        a, b, c = [*parts, zero, zero][:3]
+        return a, b, 0.5 * c
+
+    def slack(self, order: int, radius: Tensor) -> Tensor:
+        """The errors of the coefficients, and the remainder by the third derivative."""
+        errors = [error for _, error in self._jets[order:]]
+        powers = [torch.ones_like(radius), radius, radius * radius]
+        total = sum((e * p for e, p in zip(errors, powers, strict=False)), torch.zeros_like(radius))
+        remainder = {0: radius**3 / 6.0, 1: radius * radius / 2.0, 2: radius}[order]
+        return (total + _THIRD_DERIVATIVE * self._weight * remainder) * (1.0 + ROUNDINGS)
+
+
+class _Polynomials:
+    """The spline of each edge on each cell, those before and after all knots included.
+
+    Attributes:
+        starts, ends: (edges, cells + 2).
+    """
+
+    def __init__(self, knots: Tensor, polynomials: Sequence[Interval]) -> None:
+        outside = torch.full_like(knots[:, :1], torch.inf)
+        self.starts = torch.cat([-outside, knots], 1)
+        self.ends = torch.cat([knots, outside], 1)
+        widths = (knots[:, 1:] - knots[:, :-1]) * (1.0 + ROUNDINGS)
+        balls = [each.midpoint_radius() for each in polynomials]
+        missing = MAX_DEGREE + 1 - len(balls)
+        zero = torch.zeros_like(balls[0][0])
+        centers = [center for center, _ in balls] + [zero] * missing
+        radii = [radius for _, radius in balls] + [zero] * missing
+        errors = [_error(centers, radii, widths, order) for order in _ORDERS]
+        origin = [knots[:, :-1]]
+        rows = [_with_outside(each) for each in (*centers, *errors, *origin)]
+        self._table = torch.stack(rows)
+
+    def at(self, cell: Tensor, middle: Tensor) -> "_At":
+        """About points of cells, (edges, queries)."""
+        index = cell.unsqueeze(0).expand(self._table.shape[0], -1, -1)
+        rows = self._table.gather(2, index).unbind(0)
+        inside = (cell > 0) & (cell < self.ends.shape[1] - 1)
+        offset = torch.where(inside, middle - rows[-1], 0.0)
+        return _At(rows[:4], rows[4:7], offset, inside)
+
+
+class _At:
+    """One spline polynomial per query, to be shifted to a point of its cell."""
+
+    def __init__(
+        self,
+        coefficients: Sequence[Tensor],
+        errors: Sequence[Tensor],
+        offset: Tensor,
+        inside: Tensor,
+    ) -> None:
+        self._coefficients, self._errors, self._offset = coefficients, errors, offset
+        self._inside = inside
+
+    def reach(self, radius: Tensor) -> Tensor:
+        """How far from the point the spline is to be looked at: beyond the knots it is 0."""
+        return torch.where(self._inside, radius, 0.0)
+
+    def derivative(self, order: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(a, b, c) of the derivative of an order about the point, and the error of all of it."""
+        parts = [self._taylor(order, power) for power in range(3)]
+        return parts[0], parts[1], parts[2], self._errors[order]
+
+    def tail(self, order: int, radius: Tensor) -> Tensor:
+        """At least what the cubic term adds, where there is one."""
+        if order > 0:
+            return torch.zeros_like(radius)
+        return self._coefficients[3].abs() * radius**3 * (1.0 + ROUNDINGS)
+
+    def _taylor(self, order: int, power: int) -> Tensor:
+        """The (order + power)th derivative over power!, by Horner's rule."""
+        first = order + power
+        result = torch.zeros_like(self._offset)
+        for k in range(MAX_DEGREE, first - 1, -1):
+            factor = derivative_factor(k, first) / (1, 1, 2)[power]
+            result = result * self._offset + factor * self._coefficients[k]
+        return result
+
+
+def _error(
+    centers: Sequence[Tensor], radii: Sequence[Tensor], widths: Tensor, order: int
+) -> Tensor:
+    """At least the error of a derivative anywhere in a cell, from Horner's rule about any point.
+
+    Coefficients are off by their radii, the offset of the point by a rounding, and each of at most
+    8 operations by one more, of sums whose terms are at most those of the sizes at the whole width
+    w; shifted to a point and back, terms come to at most 2^3 times as much.
+    """
+    total = torch.zeros_like(widths)
+    for power in range(order, MAX_DEGREE + 1):
+        size = 8.0 * derivative_factor(power, order) * widths ** (power - order)
+        total = total + size * (radii[power] + ROUNDINGS * centers[power].abs())
+    return total * (1.0 + ROUNDINGS) + SMALLEST
+
+
+def _with_outside(row: Tensor) -> Tensor:
+    """With zeros for what lies before and after all knots."""
+    zero = torch.zeros_like(row[:, :1])
+    return torch.cat([zero, row, zero], 1)
+
+
+def _plus(ends: tuple[Tensor, Tensor], other: Interval) -> tuple[Tensor, Tensor]:
+    total = Interval(*ends) + other
+    return total.lower, total.upper
+
+
+def _hull(pieces: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    lower, upper = pieces[0]
+    for low, high in pieces[1:]:
+        lower, upper = torch.minimum(lower, low), torch.maximum(upper, high)
+    return lower, upper
+
+
+def _unknown(like: Tensor) -> tuple[Tensor, Tensor]:
+    everything = torch.full_like(like, torch.inf)
+    return -everything, everything
