@@ -1,30 +1,51 @@
 """One operator after another, fused where their structures allow it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
-from certisolve_server.certifier.arithmetic import Interval, matmul
+from certisolve_server.certifier.arithmetic import (
+    Interval,
+    einsum,
+    matmul,
+    transposed_convolution,
+)
 from certisolve_server.certifier.operators import (
     Composition,
     Convolution,
     Dense,
     Diagonal,
     LinearOperator,
+    Pointwise,
     Rearrangement,
 )
+
+#: Of a matrix that operators before it are fused into.
+_MOST_ELEMENTS = 1 << 22
 
 
 def after(operator: LinearOperator, run: LinearOperator | None) -> LinearOperator | None:
     """The operator after a run; None stands for the identity."""
     if _is_identity(operator):
         return run
+    if isinstance(operator, Composition):
+        for part in operator.parts:
+            run = after(part, run)
+        return run
     if run is None:
         return operator
-    parts = run.parts if isinstance(run, Composition) else (run,)
-    fused = _fused(parts[-1], operator)
-    whole = (*parts[:-1], fused) if fused is not None else (*parts, operator)
-    return whole[0] if len(whole) == 1 else Composition(whole)
+    *earlier, last = run.parts if isinstance(run, Composition) else (run,)
+    fused = _fused(last, operator)
+    if fused is not None:
+        return after(fused, _composed(earlier))
+    return _composed([*earlier, last, operator])
+
+
+def _composed(parts: Sequence[LinearOperator]) -> LinearOperator | None:
+    if len(parts) > 1:
+        return Composition(tuple(parts))
+    return parts[0] if parts else None
 
 
 def _is_identity(operator: LinearOperator) -> bool:
@@ -49,17 +70,54 @@ def _fused(first: LinearOperator, second: LinearOperator) -> LinearOperator | No
         if isinstance(first, Convolution):
             return _scaled(first, second.factors)
     if isinstance(second, Dense):
-        if isinstance(first, Dense):
-            return Dense(matmul(second.weight, first.weight))
-        if isinstance(first, Diagonal):
-            return Dense(second.weight * first.factors)
-        if isinstance(first, Rearrangement):
-            return Dense(second.weight.rearranged(lambda ends: _spread(ends, first)))
+        return _matrix_after(first, second)
     if isinstance(first, Rearrangement) and isinstance(second, Rearrangement):
         kept = second.source >= 0
         source = torch.where(kept, first.source[second.source.clamp(min=0)], -1)
         return Rearrangement(source, first.size)
     return None
+
+
+def _matrix_after(first: LinearOperator, second: Dense) -> Dense | None:
+    """A matrix after an operator, row by row: the transpose of the operator on its rows."""
+    rows = second.weight
+    if isinstance(first, Dense):
+        return Dense(matmul(rows, first.weight))
+    if isinstance(first, Diagonal):
+        return Dense(rows * first.factors)
+    if isinstance(first, Rearrangement):
+        return Dense(rows.rearranged(lambda ends: _spread(ends, first)))
+    if rows.shape[0] * first.inputs > _MOST_ELEMENTS:
+        return None
+    if isinstance(first, Pointwise):
+        fields = rows.rearranged(lambda ends: ends.reshape(ends.shape[0], -1, first.points))
+        return Dense(einsum("oi,rop->rip", first.weight, fields).rearranged(_flat))
+    if isinstance(first, Convolution) and not first.circular:
+        return Dense(_transposed(first, rows))
+    return None
+
+
+def _transposed(first: Convolution, rows: Interval) -> Interval:
+    images = rows.rearranged(lambda ends: ends.reshape(ends.shape[0], -1, *first.output_grid))
+    reach = zip(
+        first.output_grid, first.stride, first.dilation, first.weight.shape[2:], strict=True
+    )
+    whole = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in reach]
+    behind = [n + 2 * p - w for n, p, w in zip(first.grid, first.padding, whole, strict=True)]
+    spread = transposed_convolution(
+        first.weight,
+        images,
+        stride=first.stride,
+        padding=first.padding,
+        dilation=first.dilation,
+        output_padding=behind,
+        groups=first.groups,
+    )
+    return spread.rearranged(_flat)
+
+
+def _flat(ends: torch.Tensor) -> torch.Tensor:
+    return ends.flatten(1)
 
 
 def _scaled(first: Convolution, factors: Interval) -> Convolution | None:
