@@ -1,17 +1,19 @@
-"""The least of all bounds of a chain, with what proves it."""
+"""The least of all bounds of a chain in l2, with what proves it, ever better."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from certisolve_server.certifier.arithmetic.rounding import Numbers
 from certisolve_server.certifier.errors import NotCertified
 
 from .chain import Chain
-from .eclipse import by_neuron, closed_form, multipliers
+from .eclipse import by_neuron, chosen, closed_form
+from .ends import Ends
 from .norms import liplt_bound, product_bound
-from .search import search
-from .verify import UnverifiedMultipliers, verified_bound
+from .search import Found, search
+from .stages import stages
+from .verify import UnverifiedMultipliers, verified_bound, verifying
 
 #: What proves a bound: norms of maps, or multipliers that were verified.
 Method = Literal["product", "liplt", "closed_form", "lipsdp"]
@@ -24,7 +26,11 @@ _MOST_MAPS_OF_LIPLT = 16
 _MARGIN = 1.0 + 2.0**-32
 
 # From multipliers that the search found towards those it began with, which are far inside.
-_SHARES_OF_START = (0.0, 1e-6, 1e-3, 0.1)
+_SHARES_OF_START = (0.0, 1e-9, 1e-6, 1e-3, 0.1)
+
+# What the search has to gain before it is proven what it found, and when it ends.
+_WORTH_A_PROOF = 0.98
+_WORTH_A_LAST_PROOF = 1.0 - 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +40,15 @@ class ChainCertificate:
     Args:
         upper: the bound.
         method: how it is proven.
-        multipliers: of each layer, (neurons,), for methods that need them; `recheck` does without
-            the search that found them.
+        multipliers: of each layer, as `verified_bound` takes them, for methods that need them;
+            `recheck` does without the search that found them.
+        ends: of which inputs and outputs, and in which units.
     """
 
     upper: float
     method: Method
     multipliers: tuple[Numbers, ...] = ()
+    ends: Ends = field(default_factory=Ends)
 
     def __post_init__(self) -> None:
         # False of NaN.
@@ -53,20 +61,58 @@ def bound(chain: Chain, go_on: Callable[[], bool]) -> ChainCertificate:
 
     Args:
         chain: what is bounded.
-        go_on: asked before each step of the search; this knows no clock.
+        go_on: asked before each slice of the search; this knows no clock.
 
     Raises:
         NotCertified: nothing finite was proven.
     """
-    found = list(_by_norms(chain))
-    if chain.slopes:
-        found += _verified(chain, "closed_form", [closed_form(chain)])
-        start = multipliers(chain, by_neuron)
-        best = [start, *search(chain, start, go_on)][-1]
-        found += _verified(chain, "lipsdp", [_towards(start, best, s) for s in _SHARES_OF_START])
-    if not found:
+    best = None
+    for found in improving(chain):
+        best = best if found is None else found
+        if best is not None and not go_on():
+            break
+    if best is None:
         raise NotCertified("no bound of the chain is finite")
-    return min(found, key=lambda certificate: certificate.upper)
+    return best
+
+
+def improving(chain: Chain, start: Sequence[Numbers] = ()) -> Iterator[ChainCertificate | None]:
+    """Ever better bounds; None where a slice of the work is over without one.
+
+    Args:
+        chain: what is bounded.
+        start: multipliers that proved a good bound of a similar chain; tried first.
+    """
+    best = float("inf")
+    for found in _improving(chain, tuple(start)):
+        if found is not None and found.upper < best:
+            best = found.upper
+            yield found
+        else:
+            yield None
+
+
+def improving_scaled(
+    chain: Chain, ends: Ends, free_inputs: bool, free_outputs: bool
+) -> Iterator[ChainCertificate | None]:
+    """Of a part of a chain, with scales that the search finds; not each is better than the last.
+
+    Args:
+        chain: all of it.
+        ends: the part.
+        free_inputs: whether inputs may be scaled, as for linf.
+        free_outputs: whether outputs may be scaled, as for l1.
+    """
+    part = ends.of(chain)
+    for found in _by_norms(part):
+        yield replace(found, ends=ends)
+    for candidate in search(stages(part), part.centers[-1], free_inputs, free_outputs):
+        if candidate is None:
+            yield None
+            continue
+        scaled = replace(ends, inputs=candidate.inputs, outputs=candidate.outputs)
+        certificate = yield from _verified(scaled.of(chain), "lipsdp", [candidate.multipliers])
+        yield None if certificate is None else replace(certificate, ends=scaled)
 
 
 def recheck(chain: Chain, certificate: ChainCertificate) -> float:
@@ -75,7 +121,7 @@ def recheck(chain: Chain, certificate: ChainCertificate) -> float:
     Raises:
         NotCertified: the certificate does not prove what it says of this chain.
     """
-    upper = _proven(chain, certificate)
+    upper = _proven(certificate.ends.of(chain), certificate)
     if not upper <= certificate.upper:
         raise NotCertified(f"{certificate.method} proves {upper}, not {certificate.upper}")
     return upper
@@ -89,28 +135,59 @@ def _proven(chain: Chain, certificate: ChainCertificate) -> float:
     return verified_bound(chain, certificate.multipliers)
 
 
-def _by_norms(chain: Chain) -> list[ChainCertificate]:
+def _improving(chain: Chain, start: tuple[Numbers, ...]) -> Iterator[ChainCertificate | None]:
+    yield from _by_norms(chain)
+    if not chain.slopes:
+        return
+    if start:
+        yield (yield from _verified(chain, "lipsdp", [start]))
+    first = closed_form(chain)
+    yield (yield from _verified(chain, "closed_form", [first]))
+    layers, last = stages(chain), chain.centers[-1]
+    inside, _ = chosen(layers, by_neuron, 1.0)
+    reached, pending = float("inf"), None
+    for found in search(layers, last):
+        if found is None:
+            yield None
+            continue
+        pending = found if pending is None or found.gain < pending.gain else pending
+        worth = _WORTH_A_LAST_PROOF if found.is_last else _WORTH_A_PROOF
+        if not pending.gain < reached * worth:
+            yield None
+            continue
+        proof = yield from _verified(chain, "lipsdp", _candidates(pending, inside, found.is_last))
+        reached, pending = (reached, pending) if proof is None else (proof.upper, None)
+        yield proof
+
+
+def _candidates(
+    found: Found, inside: Sequence[Numbers], is_last: bool
+) -> list[tuple[Numbers, ...]]:
+    shares = _SHARES_OF_START if is_last else _SHARES_OF_START[:1]
+    return [_towards(inside, found.multipliers, share) for share in shares]
+
+
+def _by_norms(chain: Chain) -> Iterator[ChainCertificate]:
     uppers: list[tuple[Method, float]] = [("product", float(product_bound(chain)))]
     if 1 < len(chain.maps) <= _MOST_MAPS_OF_LIPLT:
         uppers.append(("liplt", float(liplt_bound(chain))))
-    return [
-        ChainCertificate(upper * _MARGIN, method)
-        for method, upper in uppers
-        if upper * _MARGIN < float("inf")
-    ]
+    for method, upper in uppers:
+        if upper * _MARGIN < float("inf"):
+            yield ChainCertificate(upper * _MARGIN, method)
 
 
 def _verified(
     chain: Chain, method: Method, candidates: Sequence[tuple[Numbers, ...]]
-) -> list[ChainCertificate]:
-    """Of the first multipliers that are verified; none where none are."""
+) -> Generator[None, None, ChainCertificate | None]:
+    """Of the first multipliers that are verified; None where none are."""
     for candidate in candidates:
         try:
-            upper = verified_bound(chain, candidate)
+            upper = yield from verifying(chain, candidate)
         except UnverifiedMultipliers:
             continue
-        return [ChainCertificate(upper * _MARGIN, method, candidate)]
-    return []
+        if upper * _MARGIN < float("inf"):
+            return ChainCertificate(upper * _MARGIN, method, candidate)
+    return None
 
 
 def _towards(start: Sequence[Numbers], end: Sequence[Numbers], share: float) -> tuple[Numbers, ...]:

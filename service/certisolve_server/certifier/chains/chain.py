@@ -1,117 +1,15 @@
-"""What the methods of this package bound: affine maps with functions of one number between them."""
+"""What the methods of this package bound: affine maps with functions between them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
-
-import torch
 
 from certisolve_server.certifier.arithmetic import Interval, Operand, as_interval
 from certisolve_server.certifier.arithmetic.rounding import Numbers
 from certisolve_server.certifier.errors import InvalidRequest, NotCertified
-from certisolve_server.certifier.functions.function import Function
 
-
-@dataclass(frozen=True, eq=False)
-class Slopes:
-    """Between which numbers (f(s) - f(t)) / (s - t) lies, neuron by neuron.
-
-    Args:
-        least: alpha, (neurons,).
-        most: beta, (neurons,), not below alpha.
-    """
-
-    least: Numbers
-    most: Numbers
-
-    def __post_init__(self) -> None:
-        finite = self.least.isfinite() & self.most.isfinite()
-        if not bool((finite & (self.least <= self.most)).all()):
-            raise NotCertified("slopes of a layer are unbounded, crossed or NaN")
-        if self.least.ndim != 1 or self.least.shape != self.most.shape:
-            raise InvalidRequest("one least and one greatest slope for each neuron")
-
-    @classmethod
-    def of(cls, function: Function, neurons: int) -> "Slopes":
-        """Of a function on the whole line.
-
-        Raises:
-            OutsideDomain: it is not defined there.
-            NotCertified: its slopes have no bound.
-        """
-        slopes = function.derivative(Interval.entire((neurons,)))
-        return cls(slopes.lower, slopes.upper)
-
-    @property
-    def neurons(self) -> int:
-        """How many there are."""
-        return self.least.shape[0]
-
-    @property
-    def cap(self) -> Numbers:
-        """The largest size of a slope, (neurons,)."""
-        return torch.maximum(self.least.abs(), self.most.abs())
-
-    def repeated(self, copies: int) -> "Slopes":
-        """The same, one copy after the other."""
-        return Slopes(self.least.repeat(copies), self.most.repeat(copies))
-
-
-@dataclass(frozen=True, eq=False)
-class Folding:
-    """Functions of groups of numbers that fold space: GroupSort, MaxMin and Householder's.
-
-    Of differences u of arguments and v of values of a group, |v| <= |u|, and either its part along
-    an axis is kept, as the mean by GroupSort, or all but that part, as by Householder's function
-    (Pauli et al., ICLR 2024, theorem 1).
-
-    Args:
-        axes: s of each group of consecutive rows, not 0, of any length, (groups, size).
-    """
-
-    axes: Numbers
-
-    def __post_init__(self) -> None:
-        if self.axes.ndim != 2 or not bool(self.axes.isfinite().all()):
-            raise InvalidRequest("one finite axis for each group")
-        if not bool((self.axes != 0).any(-1).all()):
-            raise InvalidRequest("the axis of a group is 0")
-
-    @classmethod
-    def group_sort(cls, neurons: int, size: int) -> "Folding":
-        """Sorting groups of so many consecutive rows; MaxMin where there are two."""
-        if size < 1 or neurons % size:
-            raise InvalidRequest(f"groups of {size} do not divide {neurons} neurons")
-        return cls(torch.ones(neurons // size, size, dtype=torch.float64))
-
-    @classmethod
-    def householder(cls, directions: Numbers) -> "Folding":
-        """Keeps z where s.z > 0, and takes its mirror image z - 2 s (s.z) / (s.s) elsewhere."""
-        return cls(directions)
-
-    @property
-    def neurons(self) -> int:
-        """How many numbers there are in all groups."""
-        return self.axes.numel()
-
-    @property
-    def groups(self) -> int:
-        """How many there are."""
-        return self.axes.shape[0]
-
-    @property
-    def cap(self) -> Numbers:
-        """1 for each neuron: no difference grows."""
-        return torch.ones(self.neurons, dtype=torch.float64)
-
-    def repeated(self, copies: int) -> "Folding":
-        """The same, one copy after the other."""
-        return Folding(self.axes.repeat(copies, 1))
-
-
-#: What is between two maps.
-Layer: TypeAlias = Slopes | Folding
+from .layers import Layer
+from .layers import Slopes as Slopes
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,18 +86,6 @@ class Chain:
     def mix(self, layer: int) -> Interval | None:
         """G of the layer with this index, None where it is the identity."""
         return self.mixes[layer] if self.mixes else None
-
-    def require_plain(self) -> None:
-        """Returns if there are neither skips nor mixes nor folds.
-
-        Raises:
-            NotCertified: there are, and who asks has no proof for them.
-        """
-        shortcuts = (*self.skips, *self.mixes)
-        if any(isinstance(slopes, Folding) for slopes in self.slopes) or any(
-            a is not None for a in shortcuts
-        ):
-            raise NotCertified("this bound is of plain chains of maps and slopes")
 
     @cached_property
     def rows(self) -> tuple[Layer, ...]:

@@ -9,41 +9,65 @@ from .chain import Chain
 
 
 def product_bound(chain: Chain) -> Numbers:
-    """The product of |A_i diag(cap)|_2 and the norm of the first map."""
-    chain.require_plain()
-    bound = _norm(chain.maps[0])
-    for a, slopes in zip(chain.maps[1:], chain.rows, strict=True):
-        bound = product_up(bound, _norm(a * slopes.cap))
-    return bound
+    """The product of |A_i diag(cap)|_2 and the norm of the first map; sums where there are skips.
+
+    m_i = (|S_i| + |G_i diag(cap_i)| |A_i|) m_{i-1} bounds |h_i|; where there is neither S_i nor
+    G_i, the caps go to the maps that follow.
+    """
+    bound = torch.ones((), dtype=torch.float64)
+    pending: Numbers | None = None
+    for layer, slopes in enumerate(chain.rows):
+        skip, mix = chain.skip(layer), chain.mix(layer)
+        through = _norm(_capped(chain.maps[layer], pending))
+        if skip is not None or mix is not None:
+            through = product_up(
+                through, slopes.cap.max() if mix is None else _norm(mix * slopes.cap)
+            )
+        if skip is not None:
+            through = sum_up(through, _norm(_capped(skip, pending)))
+        pending = slopes.cap if skip is None and mix is None else None
+        bound = product_up(bound, through)
+    return product_up(bound, _norm(_capped(chain.maps[-1], pending)))
 
 
 def liplt_bound(chain: Chain) -> Numbers:
     """LipLT (Fazlyab et al., NeurIPS 2023), with one spread for each neuron; O(L^2) norms.
 
-    Each function is h = c z + r, c = (alpha + beta) / 2, |r| <= eta |z|, eta = (beta - alpha) / 2,
-    of differences. With B_i = A_{i+1} diag(c_i) and m_j >= |z_j|, unrolling
-    z_k = A_k h_{k-1} = B_{k-1} z_{k-1} + A_k r_{k-1} gives
+    Each function is f = c z + r, |r| <= eta |z|, of differences, z_k = A_k h_{k-1}, and so
+    h_k = M_k h_{k-1} + G_k r_k with M_k = S_k + G_k diag(c_k) A_k. Unrolled to the input h_0,
 
-        m_k = |B_{k-1} ... B_1 A_1| + sum_{j < k} |B_{k-1} ... B_{j+1} A_{j+1} diag(eta_j)| m_j.
+        |r_k| <= |V_k M_{k-1} ... M_1| + sum_{j < k} |V_k M_{k-1} ... M_{j+1} G_j| |r_j|,
+
+    V = diag(eta) A, and the output y = A_L h_{L-1} likewise.
     """
-    chain.require_plain()
-    centers, spreads = zip(*(_center_and_spread(s.least, s.most) for s in chain.rows), strict=True)
-    bounds = [_norm(chain.maps[0])]
-    # What the first input and each r_j have become in z_k.
-    paths = [chain.maps[0]]
-    for k, a in enumerate(chain.maps[1:]):
-        carried = a * centers[k]
-        paths = [matmul(carried, path) for path in paths] + [a * spreads[k]]
-        bound = _norm(paths[0])
-        for path, earlier in zip(paths[1:], bounds, strict=True):
-            bound = sum_up(bound, product_up(_norm(path), earlier))
-        bounds.append(bound)
-    return bounds[-1]
+    bounds = [torch.ones((), dtype=torch.float64)]
+    # What the input and each r_j have become in h_k; None is the identity.
+    paths: list[Interval | None] = [None]
+    for layer, slopes in enumerate(chain.rows):
+        center, spread = (part.rearranged(_as_column) for part in slopes.center_and_spread)
+        a, skip, mix = chain.maps[layer], chain.skip(layer), chain.mix(layer)
+        following = _total(spread * a, paths, bounds)
+        carry = center * a if mix is None else matmul(mix, center * a)
+        carry = carry if skip is None else carry + skip
+        paths = [*(carry if path is None else matmul(carry, path) for path in paths), mix]
+        bounds.append(following)
+    return _total(chain.maps[-1], paths, bounds)
 
 
-def _center_and_spread(least: Numbers, most: Numbers) -> tuple[Interval, Interval]:
-    alpha, beta = Interval.exact(least), Interval.exact(most)
-    return (alpha + beta) * 0.5, (beta - alpha) * 0.5
+def _total(a: Interval, paths: list[Interval | None], bounds: list[Numbers]) -> Numbers:
+    """At least |A h| from bounds of what the paths start from."""
+    total = torch.zeros((), dtype=torch.float64)
+    for path, bound in zip(paths, bounds, strict=True):
+        total = sum_up(total, product_up(_norm(a if path is None else matmul(a, path)), bound))
+    return total
+
+
+def _capped(a: Interval, caps: Numbers | None) -> Interval:
+    return a if caps is None else a * caps
+
+
+def _as_column(ends: torch.Tensor) -> torch.Tensor:
+    return ends.unsqueeze(-1)
 
 
 def _norm(a: Interval) -> Numbers:

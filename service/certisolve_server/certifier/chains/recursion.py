@@ -1,4 +1,15 @@
-"""The recursion of `verify` in plain floats: fast, with gradients, and no proof of anything."""
+"""The recursion of `verify` in plain floats, with its gradient: fast, and no proof of anything.
+
+With P the storage before a layer, Q = V P V^T, R = diag(mu) - Q and U = M P V^T, mu = 1 / lambda,
+
+    P_+ = M P M^T + U R^{-1} U^T + G diag(mu) G^T,
+    dP_+ = K dP K^T + G diag(dmu) G^T - U R^{-1} diag(dmu) R^{-1} U^T,   K = M + U R^{-1} V,
+
+so of a function with the gradient Y at P_+, that at P is K^T Y K, and that with respect to mu is
+the diagonal of G^T Y G - R^{-1} U^T Y U R^{-1}. Where M = diag(s) V and G = I, U = diag(s) Q, and
+
+    P_+ = diag(s) (diag(mu) R^{-1} diag(mu) - diag(mu)) diag(s) + diag(mu).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,71 +18,92 @@ import torch
 
 from certisolve_server.certifier.arithmetic.rounding import Numbers
 
-from .chain import Chain, Slopes
+from .stages import Stage
 
 
-@dataclass(frozen=True)
-class Infeasible:
-    """A storage that is not positive definite, so that there is no bound."""
-
-
-@dataclass(frozen=True)
-class Gains:
-    """What multipliers give.
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """What became of a storage in one layer.
 
     Args:
-        squared: about the eigenvalues of A_L X^{-1} A_L^T, of which the largest is L^2; all blocks.
-        volume: the sum of log det X_i / det Lambda_i, at most 0 where slopes have one sign, and
-            falling to -inf at the edge of what is feasible; the mean over blocks.
+        stage: the layer.
+        weights: mu of each r.
+        seen: Q.
+        factor: of Cholesky, of R.
+        inverse: R^{-1}.
+        across: U.
+        after: P_+.
     """
 
-    squared: Numbers
-    volume: Numbers
+    stage: Stage
+    weights: Numbers
+    seen: Numbers
+    factor: Numbers
+    inverse: Numbers
+    across: Numbers
+    after: Numbers
+
+    def before(self, gradient: Numbers, barrier: float) -> tuple[Numbers, Numbers]:
+        """From the gradient at P_+ those at P and mu, less those of barrier log det R."""
+        stage = self.stage
+        back = self.inverse @ self.across.mT
+        pulled = back @ gradient
+        carry = stage.carry.mT @ gradient
+        inner = pulled @ back.mT + barrier * self.inverse
+        mixed = carry @ back.mT @ stage.reach
+        before = carry @ stage.carry + mixed + mixed.mT + stage.reach.mT @ inner @ stage.reach
+        own = ((stage.mix.mT @ gradient) * stage.mix.mT).sum(-1)
+        return before, own - inner.diagonal(dim1=-2, dim2=-1)
+
+    def column_before(self, columns: Numbers) -> tuple[Numbers, Numbers]:
+        """The same of a gradient Y = C C^T, in columns, and without a barrier."""
+        stage = self.stage
+        back = self.inverse @ (self.across.mT @ columns)
+        own = (stage.mix.mT @ columns).square().sum(-1) - back.square().sum(-1)
+        return stage.carry.mT @ columns + stage.reach.mT @ back, own
 
 
-def gains(chain: Chain, multipliers: Sequence[Numbers]) -> Gains | Infeasible:
-    """Of multipliers of each layer, (neurons,)."""
-    x, volume = identity(chain), torch.zeros((), dtype=torch.float64)
-    for a, slopes, weights in zip(chain.centers, chain.rows, multipliers, strict=False):
-        rows = weights.repeat(chain.copies)
-        following = schur_complement(x, a, slopes, rows)
-        if isinstance(following, Infeasible):
-            return following
-        x = following
-        factor, failed = torch.linalg.cholesky_ex(x)
-        if bool(failed.any()):
-            return Infeasible()
-        log_det = 2.0 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1).mean()
-        volume = volume + log_det - rows.log().sum()
-    half = _whitened(x, chain.centers[-1].mT)
-    if isinstance(half, Infeasible):
-        return half
-    small = half.mT @ half if half.shape[-1] <= half.shape[-2] else half @ half.mT
-    if not bool(small.isfinite().all()):
-        return Infeasible()
-    return Gains(torch.linalg.eigvalsh(small).flatten(), volume)
+def passage(stage: Stage, before: Numbers | None, weights: Numbers) -> Passage | None:
+    """Through one layer, from P, None for the identity; None where R is not positive definite.
+
+    Args:
+        stage: the layer.
+        before: P.
+        weights: mu of each multiplier.
+    """
+    rows = weights[stage.share]
+    reached = stage.reach if before is None else stage.reach @ before
+    seen = reached @ stage.reach.mT
+    factor, failed = torch.linalg.cholesky_ex(torch.diag(rows) - seen)
+    if bool(failed.any()) or not bool(factor.isfinite().all()):
+        return None
+    inverse = torch.cholesky_inverse(factor)
+    if stage.ratio is not None:
+        across = stage.ratio[:, None] * seen
+        outer = stage.ratio * rows
+        after = outer[:, None] * inverse * outer
+        after = after + torch.diag(rows - rows * stage.ratio * stage.ratio)
+    else:
+        across = stage.carry @ reached.mT
+        carried = stage.carry if before is None else stage.carry @ before
+        after = carried @ stage.carry.mT + across @ inverse @ across.mT
+        after = after + (stage.mix * rows) @ stage.mix.mT
+    return Passage(stage, rows, seen, factor, inverse, across, after)
 
 
-def identity(chain: Chain) -> Numbers:
-    """X_0."""
-    return torch.eye(chain.maps[0].shape[-1], dtype=torch.float64)
+def passages(stages: Sequence[Stage], weights: Sequence[Numbers]) -> list[Passage] | None:
+    """Through all layers, with mu of each; None where one has no positive definite R."""
+    passed: list[Passage] = []
+    storage: Numbers | None = None
+    for stage, own in zip(stages, weights, strict=True):
+        through = passage(stage, storage, own)
+        if through is None:
+            return None
+        passed.append(through)
+        storage = through.after
+    return passed
 
 
-def schur_complement(
-    x: Numbers, a: Numbers, slopes: Slopes, weights: Numbers
-) -> Numbers | Infeasible:
-    """X_i of X_{i-1}."""
-    alpha, beta = slopes.least, slopes.most
-    if bool((alpha * beta).any()):
-        x = x + a.mT @ ((alpha * beta * weights).unsqueeze(-1) * a)
-    half = _whitened(x, a.mT * (0.5 * (alpha + beta) * weights))
-    return half if isinstance(half, Infeasible) else torch.diag(weights) - half.mT @ half
-
-
-def _whitened(x: Numbers, right: Numbers) -> Numbers | Infeasible:
-    """R^{-T} B for X = R^T R."""
-    factor, failed = torch.linalg.cholesky_ex(x)
-    if bool(failed.any()):
-        return Infeasible()
-    whitened: Numbers = torch.linalg.solve_triangular(factor, right, upper=False)
-    return whitened
+def gains(last: Numbers, storage: Numbers | None) -> Numbers:
+    """A_L P A_L^T, (..., outputs, outputs)."""
+    return (last if storage is None else last @ storage) @ last.mT

@@ -1,152 +1,211 @@
-"""Better multipliers, by the gradient of the bound with respect to their logarithms.
+"""The search for multipliers: the whole chain at once where that is small, in windows where not.
 
-The bound is smooth where the largest eigenvalue is simple, which at the best multipliers it is not;
-so the logarithm of a sum of powers of eigenvalues is minimised, of ever higher powers. Descent gets
-stuck close to multipliers that are not feasible; a barrier, - log det X_i, of ever less weight then
-leads inside again (Boyd and Vandenberghe, Convex Optimization, section 11.3). Descent is by L-BFGS
-with backtracking (Nocedal and Wright, Numerical Optimization, algorithm 7.4). Nothing here proves
-anything.
+The semidefinite program of a few layers, with the storage before them as it is and the map after
+them as their output, gives multipliers of these layers that leave the map after them as little as
+possible; for one layer that is ECLipsE (Xu and Sivaranjani, NeurIPS 2024). Windows that overlap are
+better, and slower. Layers too wide even for that are left to `descent`.
 """
 
-import math
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
 from certisolve_server.certifier.arithmetic.rounding import Numbers
 
-from .chain import Chain
-from .recursion import Infeasible, gains
+from .descent import descend
+from .eclipse import by_neuron, chosen, gain
+from .interior import solve
+from .program import program
+from .recursion import passage, passages
+from .stages import Stage
 
-#: Of sums of powers of eigenvalues the power, and the weight of the barrier for each neuron.
-_STAGES = ((4.0, 0.0), (64.0, 0.0), (1024.0, 0.1), (1024.0, 1e-3), (1024.0, 1e-5))
-_MEMORY = 24
-_SUFFICIENT = 1e-4
-_MOST_BACKTRACKS = 25
+# Sizes of the inequality of a window, from one pass over the chain to the next, and the gaps to
+# which windows are solved; a whole chain is one as soon as it is small enough.
+_PASSES = ((320, 0.1), (640, 1e-2), (1280, 1e-2), (2560, 1e-2))
+_LARGEST_WHOLE = 2560
 
-# Iterations over which a stage has to gain so much, or it is over.
-_PATIENCE = 10
-_LEAST_GAIN = 1e-6
+# Of the whole chain, relative.
+_GAP = 1e-6
+
+# A start has to be inside of what is feasible, and no weight there may be near 0.
+_SLACK = 1.1
+_ABOVE = 1.5
+_LEAST_WEIGHT = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Multipliers, and what they give as far as floats can tell.
+
+    Args:
+        multipliers: lambda of each layer.
+        gain: about the bound in l2, of inputs times `inputs` and outputs divided by `outputs`.
+        inputs: by which to scale each, (inputs,), None for not at all.
+        outputs: likewise.
+        is_last: whether the search goes on to other ones from here.
+    """
+
+    multipliers: tuple[Numbers, ...]
+    gain: float
+    inputs: Numbers | None = None
+    outputs: Numbers | None = None
+    is_last: bool = False
 
 
 def search(
-    chain: Chain, start: Sequence[Numbers], go_on: Callable[[], bool]
-) -> Iterator[tuple[Numbers, ...]]:
-    """Ever better multipliers, as far as floats can tell; the last are the best.
+    stages: Sequence[Stage], last: Numbers, free_inputs: bool = False, free_outputs: bool = False
+) -> Iterator[Found | None]:
+    """Ever better multipliers, None where there is nothing new yet.
 
     Args:
-        chain: what is bounded.
-        start: feasible ones.
-        go_on: asked before each step.
+        stages: the layers of the chain.
+        last: the map after them.
+        free_inputs: whether inputs are scaled as is best for linf.
+        free_outputs: whether outputs are scaled as is best for l1.
     """
-    sizes = [weights.numel() for weights in start]
-    point = torch.cat([weights.log() for weights in start])
-    best = math.inf
-    for power, share in _STAGES:
-        objective = _Objective(chain, sizes, power, share / max(1, sum(sizes)))
-        for reached, value in _descend(objective, point, go_on):
-            point = reached
-            if value < best:
-                best = value
-                yield torch.split(point.exp(), sizes)
+    whole = _size(stages, last)
+    for most, gap in _PASSES:
+        if whole <= most:
+            break
+        if _smallest(stages, last) <= most:
+            yield from _pass(stages, last, most, gap)
+    if whole <= _LARGEST_WHOLE:
+        yield from _whole(stages, last, free_inputs, free_outputs)
+    elif _smallest(stages, last) > _PASSES[-1][0]:
+        yield from _descent(stages, last)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """Where a step came out: the smooth objective, its gradient, and log L^2 itself."""
-
-    point: Numbers
-    smooth: float
-    gradient: Numbers
-    value: float
-
-
-@dataclass(frozen=True)
-class _Objective:
-    chain: Chain
-    sizes: list[int]
-    power: float
-    barrier: float
-
-    def __call__(self, point: Numbers) -> _Step | None:
-        """None where the point is infeasible, or so close that its gradient is not a number."""
-        variable = point.detach().requires_grad_()
-        with torch.enable_grad():
-            found = gains(self.chain, torch.split(variable.exp(), self.sizes))
-            if isinstance(found, Infeasible):
-                return None
-            logs = found.squared[found.squared > 0].log()
-            if not logs.numel():
-                return None
-            smooth = torch.logsumexp(self.power * logs, 0) / self.power
-            smooth = smooth - self.barrier * found.volume
-            (gradient,) = torch.autograd.grad(smooth, variable)
-        if not bool(smooth.isfinite() & gradient.isfinite().all()):
-            return None
-        return _Step(
-            variable.detach(), float(smooth.detach()), gradient, float(logs.detach().max())
-        )
-
-
-@dataclass
-class _Memory:
-    """Of the last steps and changes of the gradient, for the two-loop recursion."""
-
-    pairs: deque[tuple[Numbers, Numbers]] = field(default_factory=lambda: deque(maxlen=_MEMORY))
-
-    def add(self, old: _Step, new: _Step) -> None:
-        step, change = new.point - old.point, new.gradient - old.gradient
-        if float(step @ change) > 1e-12 * float(change @ change):
-            self.pairs.append((step, change))
-
-    def direction(self, gradient: Numbers) -> Numbers:
-        """Minus the inverse Hessian, as far as it is known, times the gradient."""
-        result, shares = gradient.clone(), []
-        for step, change in reversed(self.pairs):
-            share = (step @ result) / (step @ change)
-            shares.append(share)
-            result -= share * change
-        if self.pairs:
-            step, change = self.pairs[-1]
-            result *= (step @ change) / (change @ change)
-        else:
-            result /= gradient.abs().max().clamp(min=1e-12) * 4.0
-        for (step, change), share in zip(self.pairs, reversed(shares), strict=True):
-            result += step * (share - (change @ result) / (step @ change))
-        return -result
-
-
-def _descend(
-    objective: _Objective, start: Numbers, go_on: Callable[[], bool]
-) -> Iterator[tuple[Numbers, float]]:
-    current, memory = objective(start), _Memory()
-    recent: deque[float] = deque(maxlen=_PATIENCE)
-    while current is not None:
-        yield current.point, current.value
-        stalled = len(recent) == _PATIENCE and recent[0] - current.smooth < _LEAST_GAIN
-        if stalled or not go_on():
-            return
-        recent.append(current.smooth)
-        following = _line_search(objective, current, memory.direction(current.gradient))
-        if following is None and memory.pairs:
-            memory.pairs.clear()
-            following = _line_search(objective, current, memory.direction(current.gradient))
-        if following is not None:
-            memory.add(current, following)
-        current = following
-
-
-def _line_search(objective: _Objective, at: _Step, direction: Numbers) -> _Step | None:
-    """The first of ever shorter steps that gains enough; None if there is none."""
-    slope = float(at.gradient @ direction)
-    if not slope < 0:
+def _whole(
+    stages: Sequence[Stage],
+    last: Numbers,
+    free_inputs: bool,
+    free_outputs: bool,
+    gap: float = _GAP,
+) -> Generator[Found | None, None, Found | None]:
+    """All layers in one program; returns the last that was found."""
+    posed = program(stages, last, free_inputs, free_outputs)
+    start, storage = chosen(stages, by_neuron, _SLACK)
+    reached = _ABOVE * gain(last, storage) ** 0.5
+    if not 0 < reached < float("inf"):
         return None
-    length = min(1.0, 2.0 / float(direction.abs().max()))
-    for _ in range(_MOST_BACKTRACKS):
-        found = objective(at.point + length * direction)
-        if found is not None and found.smooth <= at.smooth + _SUFFICIENT * length * slope:
-            return found
-        length *= 0.5
-    return None
+    inputs, _, outputs = posed.parts(posed.cost)
+    before = torch.full_like(inputs, reached * (outputs.numel() / inputs.numel()) ** 0.5)
+    after = torch.full_like(outputs, reached * (inputs.numel() / outputs.numel()) ** 0.5)
+    weights = torch.cat([before, *(before[0] * own for own in start), after])
+    best = None
+    for found in solve(posed, weights, gap):
+        if found is None:
+            yield None
+            continue
+        before, layers, after = posed.parts(found)
+        unit = before[:1] if not free_inputs else before.new_ones(1)
+        best = Found(
+            tuple(own / unit for own in layers),
+            float(posed.cost @ found),
+            _root(before).reciprocal() if free_inputs else None,
+            _root(after) if free_outputs else None,
+        )
+        yield best
+    if best is not None:
+        yield replace(best, is_last=True)
+    return best
+
+
+def _pass(stages: Sequence[Stage], last: Numbers, most: int, gap: float) -> Iterator[Found | None]:
+    """From the first layer to the last, in windows of at most this size."""
+    storage: Numbers | None = None
+    multipliers: list[Numbers] = []
+    while len(multipliers) < len(stages):
+        start = len(multipliers)
+        end = _end(stages, last, start, most)
+        window = [_after(stages[start], storage), *stages[start + 1 : end]]
+        following = last if end == len(stages) else _joined(stages[end])
+        found = yield from _quiet(_whole(window, following, False, False, gap))
+        if found is None:
+            return
+        kept = end - start if end == len(stages) else max(1, (end - start) // 2)
+        for stage, own in zip(stages[start : start + kept], found.multipliers, strict=False):
+            through = passage(stage, storage, 1.0 / own)
+            if through is None:
+                return
+            storage = through.after
+            multipliers.append(own)
+        yield None
+    yield Found(tuple(multipliers), gain(last, storage) ** 0.5, is_last=True)
+
+
+def _quiet(
+    found: Generator[Found | None, None, Found | None],
+) -> Generator[None, None, Found | None]:
+    """Without telling what was found on the way."""
+    while True:
+        try:
+            next(found)
+        except StopIteration as done:
+            result: Found | None = done.value
+            return result
+        yield None
+
+
+def _descent(stages: Sequence[Stage], last: Numbers) -> Iterator[Found | None]:
+    best = None
+    for found in descend(stages, last, chosen(stages, by_neuron)[0]):
+        if found is None:
+            yield None
+            continue
+        best = Found(found, _gain_of(stages, last, found))
+        yield best
+    if best is not None:
+        yield replace(best, is_last=True)
+
+
+def _gain_of(stages: Sequence[Stage], last: Numbers, multipliers: Sequence[Numbers]) -> float:
+    passed = passages(stages, [1.0 / own for own in multipliers])
+    return float("inf") if passed is None else gain(last, passed[-1].after) ** 0.5
+
+
+def _after(stage: Stage, storage: Numbers | None) -> Stage:
+    """A layer of inputs x of size 1, h = storage^(1/2) x."""
+    if storage is None:
+        return stage
+    values, vectors = torch.linalg.eigh(storage)
+    root = vectors * values.clamp(min=0.0).sqrt().unsqueeze(-2)
+    return replace(stage, reach=stage.reach @ root, carry=stage.carry @ root, ratio=None)
+
+
+def _joined(stage: Stage) -> Numbers:
+    """What a layer does to what is before it: where it has skips, both ways at once."""
+    if stage.ratio is not None:
+        return stage.reach
+    return torch.cat([stage.reach, stage.carry], -2)
+
+
+def _size(stages: Sequence[Stage], last: Numbers) -> int:
+    """Of the program."""
+    bent = sum(stage.reach.shape[-2] for stage in stages)
+    outputs = min(last.shape[-2:])
+    first = (stages[0].reach if stages else last).shape[-1]
+    return min(first, bent + outputs) + bent + outputs
+
+
+def _end(stages: Sequence[Stage], last: Numbers, start: int, most: int) -> int:
+    """Up to which layer a window from here reaches; at least one."""
+    end = start + 1
+    while end < len(stages):
+        following = last if end + 1 == len(stages) else _joined(stages[end + 1])
+        if _size(stages[start : end + 1], following) > most:
+            break
+        end += 1
+    return end
+
+
+def _smallest(stages: Sequence[Stage], last: Numbers) -> int:
+    """The size of the largest window of one layer."""
+    ends = [*(_joined(stage) for stage in stages[1:]), last]
+    pairs = zip(stages, ends, strict=True)
+    return max((_size([stage], end) for stage, end in pairs), default=0)
+
+
+def _root(weights: Numbers) -> Numbers:
+    return weights.clamp(min=float(weights.max()) * _LEAST_WEIGHT).sqrt()

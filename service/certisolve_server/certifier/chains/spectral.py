@@ -7,7 +7,8 @@ from certisolve_server.certifier.errors import InvalidRequest
 from certisolve_server.certifier.operators.fourier import as_real
 from certisolve_server.certifier.operators.spectral import Spectral
 
-from .chain import Chain, Slopes
+from .chain import Chain
+from .layers import Slopes
 
 
 def spectral_chain(layers: Sequence[Spectral], slopes: Sequence[Slopes], last: Interval) -> Chain:
