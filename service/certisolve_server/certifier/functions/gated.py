@@ -40,11 +40,15 @@ class Gated(Function):
     def near_slope(x: Interval) -> Interval:
         """Holds the slopes on x, tight if x is narrow."""
 
+    @property
+    def opposite(self) -> Extremum:
+        """Where the slope is least."""
+        return Extremum(-self.steepest.upper, -self.steepest.lower)
+
     def value(self, x: Interval) -> Interval:
         left, right = Tail(-self.far, 0.0), Tail(_LARGEST, math.inf)
         return on_pieces(self.near_value, x, (self.minimum,), left, right)
 
     def derivative(self, x: Interval) -> Interval:
-        opposite = Extremum(-self.steepest.upper, -self.steepest.lower)
         left, right = Tail(-self.far, 0.0), Tail(self.far, 1.0)
-        return on_pieces(self.near_slope, x, (opposite, self.steepest), left, right)
+        return on_pieces(self.near_slope, x, (self.opposite, self.steepest), left, right)

@@ -51,7 +51,7 @@ def on_pieces(
     """
     result = _at_ends(enclosure, x, left, right)
     for place in extrema:
-        at_place = result.hull(Interval.between(*_at_extremum(enclosure, place)))
+        at_place = result.hull(Interval.between(*value_at(enclosure, place)))
         result = where((x.lower <= place.upper) & (x.upper >= place.lower), at_place, result)
     return result
 
@@ -78,7 +78,7 @@ def _at_ends(
 
 
 @cache
-def _at_extremum(enclosure: Callable[[Interval], Interval], place: Extremum) -> tuple[float, float]:
+def value_at(enclosure: Callable[[Interval], Interval], place: Extremum) -> tuple[float, float]:
     """Bounds of f on all of the place; always the same, and costly beside one small tensor."""
     value = enclosure(Interval.between(place.lower, place.upper))
     return value.lower.item(), value.upper.item()

@@ -1,12 +1,16 @@
 """1 / (1 + e^-x)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from certisolve_server.certifier.arithmetic import Interval
 
 from . import library
-from .function import Function
+from .logistic import ERROR, NEAR, logistic
 from .pieces import Extremum, Tail, on_pieces
+from .sampled import Sample, Sampled, Turn
 
 _MOST_CURVED = (
     Extremum(-1.3169578969248168, -1.3169578969248166),
@@ -15,8 +19,12 @@ _MOST_CURVED = (
 
 
 @dataclass(frozen=True)
-class Sigmoid(Function):
+class Sigmoid(Sampled):
     """The logistic function."""
+
+    @property
+    def near(self) -> float:
+        return NEAR
 
     def value(self, x: Interval) -> Interval:
         return library.sigmoid(x)
@@ -26,6 +34,18 @@ class Sigmoid(Function):
 
     def second_derivative(self, x: Interval) -> Interval:
         return logistic_curvature(x)
+
+    def samples(self, x: Tensor) -> list[Sample]:
+        share, rest = logistic(x)
+        slope = share * rest
+        return [
+            Sample(share, ERROR * share),
+            Sample(slope, ERROR * slope),
+            Sample(slope * (rest - share), 2.0 * ERROR * slope),
+        ]
+
+    def turns(self) -> Sequence[Sequence[Turn]]:
+        return [[], *TURNS]
 
 
 def logistic_slope(x: Interval) -> Interval:
@@ -45,3 +65,10 @@ def _slope(x: Interval) -> Interval:
 def _curvature(x: Interval) -> Interval:
     share, rest = library.sigmoid(x), library.sigmoid(-x)
     return share * rest * (rest - share)
+
+
+#: Of the slope and of the second derivative.
+TURNS = (
+    (Turn(Extremum(0.0, 0.0), _slope, True),),
+    tuple(Turn(place, _curvature, place.lower < 0) for place in _MOST_CURVED),
+)

@@ -3,16 +3,23 @@
 import math
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from certisolve_server.certifier.arithmetic import Interval
 
 from . import library
-from .function import Function
-from .pieces import monotone
+from .logistic import NEAR, logistic
+from .pieces import Extremum, monotone
+from .sampled import Sample, Sampled, Turn
 from .sigmoid import logistic_slope
+
+# Relative: b x is off by 2^-53 |b x|, and a function that falls no faster than e^-x by as much.
+_ERROR = NEAR * 2.0**-52
 
 
 @dataclass(frozen=True)
-class Softplus(Function):
+class Softplus(Sampled):
     """The smooth rectifier, as it is defined, of all numbers.
 
     torch returns x itself where b x is above a threshold, 20 unless told otherwise: a step down of
@@ -38,6 +45,24 @@ class Softplus(Function):
     def second_derivative(self, x: Interval) -> Interval:
         """The slope s'(b x) of the logistic function, times b."""
         return logistic_slope(x * self.beta) * self.beta
+
+    @property
+    def near(self) -> float:
+        return NEAR / self.beta / 2.0
+
+    def samples(self, x: Tensor) -> list[Sample]:
+        scaled = x * self.beta
+        share, rest = logistic(scaled)
+        value = (scaled.clamp(min=0.0) + torch.log1p(torch.exp(-scaled.abs()))) / self.beta
+        bell = self.beta * share * rest
+        return [
+            Sample(value, _ERROR * value),
+            Sample(share, _ERROR * share),
+            Sample(bell, 2.0 * _ERROR * bell),
+        ]
+
+    def turns(self) -> list[list[Turn]]:
+        return [[], [], [Turn(Extremum(0.0, 0.0), self.second_derivative, True)]]
 
     def _at(self, x: Interval) -> Interval:
         """(max(b x, 0) + log(1 + e^-|b x|)) / b, which does not overflow."""

@@ -106,6 +106,28 @@ def test_second_derivatives_hold_difference_quotients_of_slopes(reference, data)
                 assert holds(curvature, mpf(rise / (mpf(t) - mpf(s)))), (s, t)
 
 
+@pytest.mark.parametrize("reference", all_references, ids=str)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_what_is_computed_at_once_holds_as_well_and_is_as_narrow(reference, data):
+    function = find(reference.name, **reference.parameters)
+    x = data.draw(inputs(reference, wide=False))
+    assume(x.magnitude.item() < 30.0)
+    apart = [function.value(x), function.derivative(x), function.second_derivative(x)]
+    together = function.jet(x, (0, 1, 2))
+    with mpmath.workdps(DIGITS):
+        for t in sample(x, reference):
+            if t not in reference.kinks:
+                assert holds(together[0], mpf(reference.value(mpf(t)))), t
+                assert holds(together[1], mpf(reference.derivative(mpf(t)))), t
+    for one, other in zip(apart, together, strict=True):
+        slack = 1e-10 * (1.0 + one.magnitude.item())
+        if math.isfinite(slack):
+            assert other.lower.item() == pytest.approx(one.lower.item(), abs=slack)
+            assert other.upper.item() == pytest.approx(one.upper.item(), abs=slack)
+            assert other.lower.item() <= one.upper.item()
+
+
 @pytest.mark.parametrize("name", ["relu", "abs", "leaky_relu", "clamp"])
 def test_beside_a_kink_a_function_is_straight_and_at_it_nothing_is_known(name):
     parameters = {"minimum": 0.0} if name == "clamp" else {}
