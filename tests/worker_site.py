@@ -16,7 +16,7 @@ from certisolve_server.engines import AbstractEngine, Answer, LoadedEngine, Pace
 from certisolve_server.engines.device import CpuDevice
 from certisolve_server.jobs import Artifact, ModelKey, SolveContext, SolveJob, Terms, Work
 from certisolve_server.telemetry import Metrics, Tracing
-from certisolve_server.worker import Worker
+from certisolve_server.worker import CertifyOptions, Worker
 from helpers import field_manifest
 
 MODEL, OTHER_MODEL = ModelKey("scripted", "1"), ModelKey("other", "1")
@@ -115,6 +115,7 @@ async def running(
     max_state_bytes: int = 1 << 20,
     clock: Callable[[], float] = time.time,
     tracing: Tracing | None = None,
+    certify: CertifyOptions = CertifyOptions(),  # noqa: B008  # a value
 ) -> AsyncIterator[Site]:
     every, metrics = brokers or (MemoryBroker(),), Metrics()
     worker = Worker(
@@ -127,6 +128,7 @@ async def running(
         metrics=metrics,
         tracing=tracing or Tracing.disabled(),
         clock=clock,
+        certify=certify,
     )
     task = asyncio.create_task(worker.run())
     await worker.load(lambda: engine.loaded(max_batch_size))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 #: Added to the niceness: any other process goes first.
-_NICENESS = 10
+_NICENESS = 5
 #: Of /proc/self/oom_score_adj: the first to go.
 _FIRST_TO_GO = "1000"
 

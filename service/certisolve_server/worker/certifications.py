@@ -83,15 +83,20 @@ class Certifications:
         self._clock = clock
         self._changed = changed
         self._cache = CertificateCache(options.cache_bytes)
-        self._idle = [ProverProcess(options.prover) for _ in range(options.concurrency)]
+        self._provers = [ProverProcess(options.prover) for _ in range(options.concurrency)]
+        self._idle = list(self._provers)
         self._runs: dict[str, _Run] = {}
+        # Those of jobs that were dropped end a little later.
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """End all processes."""
-        for run in self._runs.values():
-            run.task.cancel()
-        for prover in self._idle:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for prover in self._provers:
             prover.kill()
+            await prover.buried()
 
     @property
     def num_free(self) -> int:
@@ -114,6 +119,8 @@ class Certifications:
         budget_s = _budget_s(job, now)
         directory = self._placement[job.model].engine.artifact.directory
         task = asyncio.create_task(self._run(held, prover, directory, budget_s))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         self._runs[job.id] = _Run(held, task, now, budget_s)
 
     def drop(self, job_id: str) -> Held | None:

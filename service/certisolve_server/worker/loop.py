@@ -137,7 +137,7 @@ class Worker:
         finally:
             self._device_thread.stop()
             self._passes.stop()
-            self._certifications.stop()
+            await self._certifications.stop()
 
     async def load(self, load: Callable[[], LoadedEngine]) -> None:
         """Call `load` in the device thread and serve what it returns.

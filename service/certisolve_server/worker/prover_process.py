@@ -112,6 +112,10 @@ class ProverProcess:
             self._burials.add(burial)
             burial.add_done_callback(self._burials.discard)
 
+    async def buried(self) -> None:
+        """Return once nothing is left of processes that were killed."""
+        await asyncio.gather(*self._burials)
+
     async def _read(self) -> channel.Message:
         assert self._reader is not None, "opened before"
         try:
