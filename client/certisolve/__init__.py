@@ -11,7 +11,6 @@ from ._calls import Call as Call
 from ._calls import Priority as Priority
 from ._calls import Reply as Reply
 from ._certificate import Certificate as Certificate
-from ._certificate import Improvement as Improvement
 from ._certificate import Witness as Witness
 from ._client import Client as Client
 from ._clock import Clock as Clock
@@ -39,6 +38,7 @@ from ._jobs import AsyncJob as AsyncJob
 from ._jobs import Job as Job
 from ._results import Diagnostics as Diagnostics
 from ._results import Frame as Frame
+from ._results import Improvement as Improvement
 from ._results import JobInfo as JobInfo
 from ._results import JobStatus as JobStatus
 from ._results import ModelInfo as ModelInfo

@@ -1,6 +1,7 @@
 """The door to a server for asyncio: every verb of `Client`, with `await`."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -184,6 +185,19 @@ class AsyncClient:
         key = draw_key() if idempotency_key is None else idempotency_key
         call = build_certify("submit_certify", model, question, self._defaults, key)
         return self.job(read_job(await self._send(call)).info.id)
+
+    async def certify_stream(
+        self, model: str, **question: Unpack[Question]
+    ) -> AsyncGenerator[Certificate, None]:
+        """As `Client.certify_stream`, for `async for`."""
+        job = await self.submit_certify(model, **question)
+        try:
+            async with contextlib.aclosing(job.certificates()) as certificates:
+                async for certificate in certificates:
+                    yield certificate
+        except GeneratorExit:
+            await job.cancel()
+            raise
 
     def job(self, job_id: str) -> AsyncJob[Any]:
         """As `Client.job`; asks no server, so there is nothing to await."""

@@ -3,30 +3,19 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from ._arrays import Array
-from ._calls import Reply, read_model_ref, reading
-from ._results import ModelRef
+from ._calls import read_model_ref, reading
+from ._results import Improvement, ModelRef
 
 #: Whether the search goes on; reached the gap, or had nothing left to do; ended with its budget; or
 #: proved nothing finite. A finite bound is proven in any case.
 CertificateStatus = Literal["improving", "certified", "budget_exhausted", "unbounded"]
-
-#: Of tensors of a reply whose place is two names deep in the document; others are one deep.
-_DEEP = ("domain.", "witness.")
-
-
-class Improvement(NamedTuple):
-    """A better bound: seconds since the search began, and both bounds as they were then."""
-
-    t: float
-    upper: float
-    lower: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +45,7 @@ class Certificate:
         lower: no bound below holds, as `witness` proves; 0 without one.
         status: how the search ended, or that it goes on.
         reason: why there is no bound; None where there is one.
-        method: what proved it.
+        method: what proved it; empty where nothing did.
         map: of what the bound holds, in words.
         domain: the set, as asked for.
         norms: in which differences are measured.
@@ -68,7 +57,8 @@ class Certificate:
         error_amplification: by how much errors of the inputs can grow, in numbers and words.
         enclosure: least and greatest value of each entry of the output on the set; None where none
             was found.
-        methods: of each method, `bound` or why it gave none.
+        methods: of each method, `bound` if it gave the bound, else what it gave or why nothing.
+        out_of_range: in what it exceeds what errors of the model were measured for.
         rules: the operators of the model that were gone through.
         model: which program.
         graph: digest of the graph that was certified.
@@ -82,20 +72,21 @@ class Certificate:
     reason: str | None
     method: str
     map: str
-    domain: Mapping[str, Any] | str
-    norms: Mapping[str, Any]
+    domain: Mapping[str, Any] | str = field(repr=False)
+    norms: Mapping[str, Any] = field(repr=False)
     soundness: Literal["real", "float"]
     rounding: float | None
-    witness: Witness | None
-    history: tuple[Improvement, ...]
-    error_amplification: Mapping[str, Any] | None
-    enclosure: tuple[Array, Array] | None
-    methods: Mapping[str, str]
-    rules: tuple[str, ...]
+    witness: Witness | None = field(repr=False)
+    history: tuple[Improvement, ...] = field(repr=False)
+    error_amplification: Mapping[str, Any] | None = field(repr=False)
+    enclosure: tuple[Array, Array] | None = field(repr=False)
+    methods: Mapping[str, str] = field(repr=False)
+    out_of_range: tuple[str, ...]
+    rules: tuple[str, ...] = field(repr=False)
     model: ModelRef
     graph: str
     elapsed_s: float
-    document: Mapping[str, Any]
+    document: Mapping[str, Any] = field(repr=False)
 
     @property
     def gap(self) -> float:
@@ -116,39 +107,18 @@ class Certificate:
             InvalidReply: the file is none.
         """
         with reading("certificate"):
-            return _read(json.loads(Path(path).read_text()))
+            return read_certificate(json.loads(Path(path).read_text()))
 
 
-def read_certificate(reply: Reply) -> Certificate:
-    """The certificate in a reply.
-
-    Raises:
-        InvalidReply: the reply lacks something.
-    """
-    with reading("certify"):
-        return _read(_joined(reply))
-
-
-def _joined(reply: Reply) -> dict[str, Any]:
-    """The document with its tensors as nested lists, as JSON has it."""
-    document: dict[str, Any] = json.loads(json.dumps(reply.body))
-    for path, array in reply.tensors.items():
-        *parents, name = path.split(".", 2 if path.startswith(_DEEP) else 1)
-        place = document
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[name] = array.tolist()
-    return document
-
-
-def _read(document: dict[str, Any]) -> Certificate:
+def read_certificate(document: Mapping[str, Any]) -> Certificate:
+    """The certificate in the JSON of a reply; to be called inside `reading`."""
     upper = document["upper"]
     return Certificate(
         upper=math.inf if upper is None else float(upper),
         lower=float(document["lower"]),
         status=document["status"],
         reason=document.get("reason"),
-        method=document["method"],
+        method=document["method"] or "",
         map=document["map"],
         domain=document["domain"],
         norms=document["norms"],
@@ -162,6 +132,7 @@ def _read(document: dict[str, Any]) -> Certificate:
         error_amplification=document.get("error_amplification"),
         enclosure=_read_enclosure(document.get("enclosure")),
         methods=document.get("methods", {}),
+        out_of_range=tuple(document.get("out_of_range", ())),
         rules=tuple(document["rules"]),
         model=read_model_ref(document["model"]),
         graph=document["graph"],

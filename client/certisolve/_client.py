@@ -1,6 +1,7 @@
 """The door to a server for blocking code; `_async_client` has its twin."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -351,6 +352,30 @@ class Client:
         key = draw_key() if idempotency_key is None else idempotency_key
         call = build_certify("submit_certify", model, question, self._defaults, key)
         return self.job(read_job(self._send(call)).info.id)
+
+    def certify_stream(
+        self, model: str, **question: Unpack[Question]
+    ) -> Generator[Certificate, None, None]:
+        """Ever better certificates as they are proven; the last one is the answer.
+
+        Nothing is sent before the first one is asked for. Leaving the loop early ends the search,
+        when the generator is closed. All but the last are without what proves them again.
+
+        Args:
+            model: as for `certify`.
+            question: as for `certify`. `timeout` is what the submission may take.
+
+        Example:
+            >>> for certificate in client.certify_stream("kan-formula", domain="global"):
+            ...     print(certificate.elapsed_s, certificate.upper, certificate.lower)
+        """
+        job = self.submit_certify(model, **question)
+        try:
+            with contextlib.closing(job.certificates()) as certificates:
+                yield from certificates
+        except GeneratorExit:
+            job.cancel()
+            raise
 
     def job(self, job_id: str) -> Job[Any]:
         """A handle on a job submitted earlier, perhaps by another process; asks no server."""

@@ -7,7 +7,7 @@ from typing import Any
 from ._calls import Call, Reply, read_problem, read_solution, reading
 from ._certificate import Certificate, read_certificate
 from ._errors import ServerError
-from ._results import JobInfo, JobStatus, Solution
+from ._results import Improvement, JobInfo, JobStatus, Solution
 
 #: What a job can end with.
 Answer = Solution | Certificate
@@ -20,11 +20,13 @@ class JobReply:
     Attributes:
         answer: set when it succeeded and the reply carries the result.
         problem: set when it failed.
+        best: of a certification that runs, the best certificate so far.
     """
 
     info: JobInfo
     answer: Answer | None = None
     problem: ServerError | None = None
+    best: Certificate | None = None
 
 
 def build_job(job_id: str, wait_s: float, timeout_s: float | None) -> Call:
@@ -63,7 +65,7 @@ def read_certify(reply: Reply) -> Certificate | JobInfo:
     with reading("certify"):
         if "id" in reply.body:
             return _read_info(reply.body)
-        return read_certificate(reply)
+        return read_certificate(reply.body)
 
 
 def read_job(reply: Reply) -> JobReply:
@@ -75,20 +77,22 @@ def read_job(reply: Reply) -> JobReply:
     with reading("job"):
         body = reply.body
         result, problem = body.get("result"), body.get("problem")
+        best = None if body.get("certificate") is None else read_certificate(body["certificate"])
         return JobReply(
-            _read_info(body),
+            _read_info(body, best),
             answer=None if result is None else _read_answer(Reply(reply.tensors, result)),
             problem=None if problem is None else read_problem(problem),
+            best=best,
         )
 
 
 def _read_answer(reply: Reply) -> Answer:
     if "upper" in reply.body:
-        return read_certificate(reply)
+        return read_certificate(reply.body)
     return read_solution(reply.tensors, reply.body)
 
 
-def _read_info(body: Mapping[str, Any]) -> JobInfo:
+def _read_info(body: Mapping[str, Any], best: Certificate | None = None) -> JobInfo:
     # A server of release 0.1 says neither position, wait nor progress.
     position, expected_wait_s = body.get("position"), body.get("expected_wait_s")
     status = JobStatus(body["status"])
@@ -99,4 +103,5 @@ def _read_info(body: Mapping[str, Any]) -> JobInfo:
         position=None if position is None else int(position),
         expected_wait_s=None if expected_wait_s is None else float(expected_wait_s),
         progress=progress,
+        bounds=None if best is None else Improvement(best.elapsed_s, best.upper, best.lower),
     )

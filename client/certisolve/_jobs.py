@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, Generic, TypeVar
 
 from ._calls import Call, Reply
+from ._certificate import Certificate
 from ._clock import Clock
 from ._config import JOB_POLL_INTERVAL_S, JOB_POLL_S
 from ._errors import (
@@ -87,21 +88,20 @@ class Job(Generic[T]):
             ConnectionFailed: the stream broke, and so did each of the policy's attempts.
             RequestTimeout: the server took the call and said nothing within the client's timeout.
         """
-        watch = _Watch(self.id, self._retry, self._timeout_s)
-        while True:
-            try:
-                with contextlib.closing(self._stream(watch.next_call())) as replies:
-                    for reply in replies:
-                        if (info := watch.change(reply)) is not None:
-                            yield info
-                        if watch.ended:
-                            return
-                raise watch.cut_short()
-            except CertisolveError as error:
-                delay_s = watch.delay_after(error, random.random())
-                if delay_s is None:
-                    raise
-            self._clock.sleep(delay_s)
+        with contextlib.closing(self._changes()) as changes:
+            for reply in changes:
+                yield reply.info
+
+    def certificates(self) -> Generator[Certificate, None, None]:
+        """Of a certification: ever better certificates as they are proven; the last is the answer.
+
+        All but the last are without what proves them again. Otherwise as `events` and `wait`.
+        """
+        with contextlib.closing(self._changes()) as changes:
+            for reply in changes:
+                if reply.best is not None:
+                    yield reply.best
+        yield poll(self._send, self._clock, self._polls(None))
 
     def wait(self, timeout: float | None = None) -> T:
         """The solution or certificate, as soon as it is there.
@@ -116,8 +116,7 @@ class Job(Generic[T]):
             NotFound: no such job, or its result was forgotten after its time to live.
             ServerError: the job failed; the class says how.
         """
-        polls = Polls(self.id, timeout, self._timeout_s, self._clock.monotonic())
-        answer: T = poll(self._send, self._clock, polls)
+        answer: T = poll(self._send, self._clock, self._polls(timeout))
         return answer
 
     def cancel(self) -> JobStatus:
@@ -130,6 +129,26 @@ class Job(Generic[T]):
             NotFound: no such job, or its result was forgotten after its time to live.
         """
         return read_job(self._send(build_cancel_job(self.id, self._timeout_s))).info.status
+
+    def _changes(self) -> Generator[JobReply, None, None]:
+        watch = _Watch(self.id, self._retry, self._timeout_s)
+        while True:
+            try:
+                with contextlib.closing(self._stream(watch.next_call())) as replies:
+                    for reply in replies:
+                        if (change := watch.change(reply)) is not None:
+                            yield change
+                        if watch.ended:
+                            return
+                raise watch.cut_short()
+            except CertisolveError as error:
+                delay_s = watch.delay_after(error, random.random())
+                if delay_s is None:
+                    raise
+            self._clock.sleep(delay_s)
+
+    def _polls(self, wait_s: float | None) -> "Polls":
+        return Polls(self.id, wait_s, self._timeout_s, self._clock.monotonic())
 
 
 class AsyncJob(Generic[T]):
@@ -173,13 +192,35 @@ class AsyncJob(Generic[T]):
         After an early end of the loop the event loop closes the stream when it next comes round;
         `contextlib.aclosing` closes it there and then.
         """
+        async with contextlib.aclosing(self._changes()) as changes:
+            async for reply in changes:
+                yield reply.info
+
+    async def certificates(self) -> AsyncGenerator[Certificate, None]:
+        """As `Job.certificates`, for `async for`."""
+        async with contextlib.aclosing(self._changes()) as changes:
+            async for reply in changes:
+                if reply.best is not None:
+                    yield reply.best
+        yield await apoll(self._send, self._clock, self._polls(None))
+
+    async def wait(self, timeout: float | None = None) -> T:  # noqa: ASYNC109 - as `Job.wait`
+        """As `Job.wait`."""
+        answer: T = await apoll(self._send, self._clock, self._polls(timeout))
+        return answer
+
+    async def cancel(self) -> JobStatus:
+        """As `Job.cancel`."""
+        return read_job(await self._send(build_cancel_job(self.id, self._timeout_s))).info.status
+
+    async def _changes(self) -> AsyncGenerator[JobReply, None]:
         watch = _Watch(self.id, self._retry, self._timeout_s)
         while True:
             try:
                 async with contextlib.aclosing(self._stream(watch.next_call())) as replies:
                     async for reply in replies:
-                        if (info := watch.change(reply)) is not None:
-                            yield info
+                        if (change := watch.change(reply)) is not None:
+                            yield change
                         if watch.ended:
                             return
                 raise watch.cut_short()
@@ -189,15 +230,8 @@ class AsyncJob(Generic[T]):
                     raise
             await self._clock.asleep(delay_s)
 
-    async def wait(self, timeout: float | None = None) -> T:  # noqa: ASYNC109 - as `Job.wait`
-        """As `Job.wait`."""
-        polls = Polls(self.id, timeout, self._timeout_s, self._clock.monotonic())
-        answer: T = await apoll(self._send, self._clock, polls)
-        return answer
-
-    async def cancel(self) -> JobStatus:
-        """As `Job.cancel`."""
-        return read_job(await self._send(build_cancel_job(self.id, self._timeout_s))).info.status
+    def _polls(self, wait_s: float | None) -> "Polls":
+        return Polls(self.id, wait_s, self._timeout_s, self._clock.monotonic())
 
 
 class Polls:
@@ -309,14 +343,14 @@ class _Watch:
         self._heard = False
         return self._call
 
-    def change(self, reply: Reply) -> JobInfo | None:
+    def change(self, reply: Reply) -> JobReply | None:
         """What the reply says; None when it is what the last one said, as after a reconnection."""
-        info = read_job(reply).info
+        change = read_job(reply)
         self._heard, self._failed = True, 0
-        if info == self._last:
+        if change.info == self._last:
             return None
-        self._last = info
-        return info
+        self._last = change.info
+        return change
 
     def cut_short(self) -> ConnectionFailed:
         return ConnectionFailed(f"job {self._call.job_id}: the stream ended before the job did")

@@ -204,6 +204,14 @@ class JobStatus(StrEnum):
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
+class Improvement(NamedTuple):
+    """A better bound: seconds since the search began, and both bounds as they were then."""
+
+    t: float
+    upper: float
+    lower: float
+
+
 @dataclass(frozen=True, slots=True)
 class JobInfo:
     """A job as the server last described it.
@@ -215,6 +223,7 @@ class JobInfo:
             server does not say.
         expected_wait_s: while queued, seconds until it is likely to start; None when unknown.
         progress: share of the work that is done, 0 to 1.
+        bounds: of a certification that runs, the best so far; None for none.
     """
 
     id: str
@@ -222,6 +231,7 @@ class JobInfo:
     position: int | None = None
     expected_wait_s: float | None = None
     progress: float = 0.0
+    bounds: Improvement | None = None
 
 
 def _dataset(

@@ -20,6 +20,7 @@ from certisolve._errors import (
     from_problem,
 )
 from certisolve.v1 import (
+    certifier_pb2_grpc,
     job_pb2,
     job_pb2_grpc,
     model_pb2,
@@ -31,6 +32,12 @@ from certisolve.v1.problem_pb2 import Problem
 from certisolve.v1.tensor_pb2 import Tensor
 from certisolve.wire import WireError, from_bytes
 
+from ._grpc_certify import (
+    certificate_body,
+    decode_certify,
+    encode_certify,
+    encode_submit_certify,
+)
 from ._grpc_derivatives import decode_derivative, encode_derivative
 from ._grpc_sessions import session_methods
 from ._grpc_tensors import encode_tensors
@@ -93,6 +100,7 @@ def bind(channel: grpc.Channel | grpc.aio.Channel) -> Mapping[Operation, Method]
     models = model_pb2_grpc.ModelServiceStub(channel)
     solver = solve_pb2_grpc.SolverServiceStub(channel)
     jobs = job_pb2_grpc.JobServiceStub(channel)
+    certifier = certifier_pb2_grpc.CertifierServiceStub(channel)
     return {
         "models": Method(models.ListModels, _encode_models, _decode_models),
         "model": Method(models.GetModel, _encode_model, _decode_model),
@@ -100,6 +108,8 @@ def bind(channel: grpc.Channel | grpc.aio.Channel) -> Mapping[Operation, Method]
         "stream": Method(solver.SolveStream, _encode_solve, _decode_part),
         "jvp": Method(solver.Jvp, _encode_derivative, _decode_derivative),
         "vjp": Method(solver.Vjp, _encode_derivative, _decode_derivative),
+        "certify": Method(certifier.Certify, encode_certify, decode_certify),
+        "submit_certify": Method(jobs.SubmitCertify, encode_submit_certify, _decode_job),
         "submit_solve": Method(jobs.SubmitSolve, _encode_submit_solve, _decode_job),
         "job": Method(jobs.GetJob, _encode_job, _decode_job),
         "watch_job": Method(jobs.WatchJob, _encode_watch_job, _decode_job),
@@ -295,6 +305,10 @@ def _decode_job(message: job_pb2.Job) -> Reply:
     }
     if message.HasField("problem"):
         body["problem"] = _problem_body(message.problem)
+    if message.HasField("certificate"):
+        certificate = certificate_body(message.certificate)
+        name = "result" if message.status == "succeeded" else "certificate"
+        return Reply({}, body | {name: certificate})
     if not message.HasField("result"):
         return Reply({}, body)
     return Reply(_tensors(message.result), body | {"result": _solve_body(message.result)})

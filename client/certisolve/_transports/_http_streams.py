@@ -18,7 +18,7 @@ STREAM_IS_OLD = "the time of the stream is up"
 #: How a stream is ended that says nothing.
 STREAM_IS_SILENT = "nothing came"
 #: Events that say where a job stands; others are of a later release.
-_JOB_EVENTS = frozenset({"status", "succeeded", "failed", "cancelled"})
+_JOB_EVENTS = frozenset({"status", "bound", "succeeded", "failed", "cancelled"})
 
 
 class StreamAnswers(ABC):

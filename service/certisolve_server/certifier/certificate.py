@@ -68,7 +68,7 @@ class Certificate:
         evidence: what `verify` proves it from again, without the search.
         witness: of the lower bound.
         history: (seconds, upper, lower) of each improvement.
-        notes: of each method that gave no bound, why.
+        notes: of each method the last bound it gave, or why it gave none.
         status: how the search ended.
         graph: the digest of the graph of f, or of the field of its flow.
         rules: the operators of the graph, each once, whose rules were used.

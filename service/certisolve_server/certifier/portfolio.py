@@ -65,7 +65,7 @@ def _take_turns(search: "_Search", all_turns: "list[_Turns]") -> Iterator[Certif
     while (following := _next(search, all_turns)) is not None:
         found = following.step(search.clock)
         if following.note:
-            search.notes[following.name] = following.note
+            search.notes.setdefault(following.name, following.note)
         if found is not None and search.improve(following.name, found):
             yield search.certificate("improving")
 
@@ -149,6 +149,7 @@ class _Search:
     def improve(self, name: str, found: Bound | Witness) -> bool:
         """Takes note of what is better than all before; whether it is."""
         if isinstance(found, Bound):
+            self.notes[name] = f"a bound of {found.upper:.6g}"
             better = found.upper < self.board.upper
             if better:
                 self.board.upper = found.upper

@@ -2,7 +2,19 @@
 
 import typer
 
-from . import bench, doctor, export, gateway, models, queue, serve, solve, worker
+from . import (
+    bench,
+    certificate,
+    certify,
+    doctor,
+    export,
+    gateway,
+    models,
+    queue,
+    serve,
+    solve,
+    worker,
+)
 
 app = typer.Typer(
     name="certisolve",
@@ -17,6 +29,8 @@ app.command("worker")(worker.worker)
 app.add_typer(queue.app)
 app.command("models")(models.models)
 app.command("solve")(solve.solve)
+app.command("certify")(certify.certify)
+app.add_typer(certificate.app)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)

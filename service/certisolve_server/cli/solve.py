@@ -86,7 +86,7 @@ def solve(
         fail(str(error))
     if plot is not None:
         _check_plottable(plot)
-    values = dict(_parameter(text) for text in parameters or [])
+    values = dict(parameter(text) for text in parameters or [])
     asked = {
         "parameters": values,
         "t": t,
@@ -116,7 +116,8 @@ def _solve(client: "Client", model: str, inputs: Mapping[str, Any], **asked: Any
         return client.solve(model, inputs, **asked)
 
 
-def _parameter(text: str) -> tuple[str, float]:
+def parameter(text: str) -> tuple[str, float]:
+    """A scalar of the equation, written NAME=NUMBER."""
     name, _, value = text.partition("=")
     try:
         return name, float(value)

@@ -132,7 +132,7 @@ def test_refusals_are_noted_and_the_others_go_on():
         Scripted("a", [(0.1, NotCertified("takes a box"))], clock),
         Scripted("b", [(0.1, 5.0)], clock),
     ]
-    assert run(clock, methods)[-1].notes == {"a": "takes a box"}
+    assert run(clock, methods)[-1].notes == {"a": "takes a box", "b": "a bound of 5"}
     alone = run(clock, methods[:1])[-1]
     assert (alone.status, alone.upper, alone.gap) == ("unbounded", math.inf, math.inf)
 
