@@ -1,13 +1,21 @@
 """All ways to a bound, cheap ones first."""
 
 from .branching import Branching
+from .chain import MultiplierChain
 from .linear import Linear
 from .mean_value import MeanValue
 from .method import Method
 from .norms import FusedNorms
 from .splitting import Splitting
 
-METHODS: tuple[Method, ...] = (FusedNorms(), MeanValue(), Splitting(), Linear(), Branching())
+METHODS: tuple[Method, ...] = (
+    FusedNorms(),
+    MultiplierChain(),
+    MeanValue(),
+    Splitting(),
+    Linear(),
+    Branching(),
+)
 
 
 def find(name: str) -> Method:
