@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from certisolve_server.certifier.execution import Executable
 from certisolve_server.certifier.norms import Norms
 
 from .dual import dual_norm, length, steepest
-from .execution import Executable
 from .space import Space
 
 _DECAY = 0.97

@@ -12,7 +12,7 @@ from certisolve_server.certifier.witness import Witness
 
 from .ascent import State, climb, merged, start
 from .candidates import Candidate, candidates
-from .proof import witness_of
+from .proof import Prover
 from .space import unflat
 from .target import Target, target_of
 
@@ -52,7 +52,8 @@ class _Search:
     """Rounds on one target, each a generator of witnesses and of Nones."""
 
     def __init__(self, problem: Problem, target: Target, seed: int) -> None:
-        self._problem, self._target = problem, target
+        self._graph, self._target = problem.graph, target
+        self._prover = Prover(problem)
         self._rng = torch.Generator().manual_seed(seed)
         self._batch = max(1, min(_SAMPLES, _NUMBERS // target.numbers))
         self._kept = max(1, min(_KEPT, self._batch // 16))
@@ -127,9 +128,9 @@ class _Search:
                     break
 
     def _witness(self, candidate: Candidate) -> Witness | None:
-        x, other = (unflat(self._problem.graph, row) for row in (candidate.x, candidate.other))
+        x, other = (unflat(self._graph, row) for row in (candidate.x, candidate.other))
         try:
-            return witness_of(self._problem, candidate.kind, x, other)
+            return self._prover.witness(candidate.kind, x, other)
         except NotCertified:
             return None
 

@@ -14,7 +14,8 @@ from .space import Space
 _STEPS: tuple[tuple[Kind, float], ...] = (
     ("direction", 1e-9),
     ("direction", 1e-4),
-    ("pair", 1e-7),
+    ("pair", 1e-5),
+    ("pair", 1e-2),
     ("pair", 1.0),
 )
 
@@ -47,6 +48,8 @@ def candidates(space: Space, point: Tensor, direction: Tensor) -> Iterator[Candi
             start, end = space.project(torch.stack([at, at + signed]))
             if not torch.equal(start, end):
                 yield Candidate(kind, start, end if kind == "pair" else signed)
+            if torch.equal(end, at + signed):
+                break
 
 
 def _reach(space: Space, point: Tensor, direction: Tensor) -> float:

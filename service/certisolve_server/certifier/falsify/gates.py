@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .execution import Replacements
+from certisolve_server.certifier.execution import Replacements
 
 #: Operators with kinks.
 KINKED = frozenset(

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from certisolve_server.certifier.arithmetic import Interval
+from certisolve_server.certifier.execution import Executable, Execution
 from certisolve_server.certifier.graph.node import Graph
 from certisolve_server.certifier.problem import Problem
 
 from .ascent import Slopes
-from .execution import Executable, Execution
 from .gates import KINKED, softened
 from .space import Space, space_of
 

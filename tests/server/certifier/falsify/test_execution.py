@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bundled_requests import REQUESTS
-from certisolve_server.certifier.falsify.execution import Execution
+from certisolve_server.certifier.execution import Execution
 from certisolve_server.certifier.falsify.gates import KINKED, softened
 from certisolve_server.certifier.prepare import prepare
 from small_networks import Applied, bundled, exported, in_float64

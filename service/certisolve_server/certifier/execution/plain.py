@@ -1,6 +1,7 @@
 """Plain float64 execution of a graph, for searches: fast, differentiable, and no proof of anything.
 
-What a search finds with it is proven afterwards (see `proof`), so nothing here carries rounding.
+What a search finds with it is proven afterwards (see `falsify.proof`), so nothing here carries
+rounding.
 """
 
 import math
@@ -16,7 +17,7 @@ from certisolve_server.certifier.graph.edges import EDGES
 from certisolve_server.certifier.graph.node import Argument, Graph, Node, Ref
 from certisolve_server.certifier.graph.splines import BASIS
 
-from .plain_splines import bspline_basis, spline_edges
+from .splines import bspline_basis, spline_edges
 
 #: From (batch, entries of all varying inputs) to (batch, entries of the output).
 Executable: TypeAlias = Callable[[Tensor], Tensor]
@@ -59,14 +60,21 @@ class Execution:
         calls = self._calls | dict(replaced or {})
         return torch.func.vmap(lambda flat: self._on_one(flat, calls))
 
+    def trace(self, flat: Tensor) -> Mapping[str, Any]:
+        """Every constant and node at one point, by name."""
+        return self._traced(flat, self._calls)
+
     def _on_one(self, flat: Tensor, calls: Replacements) -> Tensor:
+        output: Tensor = self._traced(flat, calls)[self._graph.output]
+        return output.flatten()
+
+    def _traced(self, flat: Tensor, calls: Replacements) -> dict[str, Any]:
         known: dict[str, Any] = dict(self._constants)
         for each, part in zip(self._graph.inputs, torch.split(flat, self._sizes), strict=True):
             known[each.name] = part.reshape(each.shape)
         for node in self._graph.nodes:
             known[node.name] = calls[node.operator](**_arguments(node, known))
-        output: Tensor = known[self._graph.output]
-        return output.flatten()
+        return known
 
 
 def _conditions(graph: Graph) -> set[str]:

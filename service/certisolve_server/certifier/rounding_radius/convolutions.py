@@ -1,0 +1,170 @@
+"""Convolutions with constant kernels, each entry a sum of products in any order.
+
+It does not hold of transforms that compute convolutions with fewer products (Winograd, Fourier).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from certisolve_server.certifier.arithmetic import (
+    Interval,
+    convolution,
+    transposed_convolution,
+)
+from certisolve_server.certifier.arithmetic.rounding import product_up, sqrt_up, sum_up
+from certisolve_server.certifier.arithmetic.sums import sum_of_sizes
+from certisolve_server.certifier.rules import Declined
+
+from . import arithmetic
+from .deviation import Deviation, Known, largest, number, rounded, widened
+from .precision import Precision
+from .rule import Rules
+
+
+def convolve(
+    precision: Precision,
+    input: Known,
+    weight: Known,
+    bias: Known | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Deviation:
+    """The correlation with a kernel."""
+    axes = len(weight.shape) - 2
+
+    def apply(image: Tensor) -> Tensor:
+        return convolution(
+            weight.size,
+            Interval.exact(image),
+            stride=_per_axis(stride, axes),
+            padding=_per_axis(padding, axes),
+            dilation=_per_axis(dilation, axes),
+            groups=groups,
+        ).upper
+
+    terms = math.prod(weight.shape[1:])
+    # Of each input entry, over all outputs: at most the kernel's slice.
+    columns = sum_of_sizes(weight.size, (0, *range(2, axes + 2))).amax()
+    return _linear(precision, input, weight, bias, apply, terms, columns)
+
+
+def convolve_transposed(
+    precision: Precision,
+    input: Known,
+    weight: Known,
+    bias: Known | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    output_padding: Sequence[int],
+    groups: int,
+    dilation: Sequence[int],
+) -> Deviation:
+    """The transpose of a correlation."""
+    axes = len(weight.shape) - 2
+
+    def apply(image: Tensor) -> Tensor:
+        return transposed_convolution(
+            weight.size,
+            Interval.exact(image),
+            stride=_per_axis(stride, axes),
+            padding=_per_axis(padding, axes),
+            output_padding=_per_axis(output_padding, axes),
+            dilation=_per_axis(dilation, axes),
+            groups=groups,
+        ).upper
+
+    terms = weight.shape[0] // groups * math.prod(weight.shape[2:])
+    columns = sum_of_sizes(weight.size, tuple(range(1, axes + 2))).amax()
+    return _linear(precision, input, weight, bias, apply, terms, columns)
+
+
+def average(
+    precision: Precision,
+    self: Known,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Deviation:
+    """The mean over windows of equal sizes (aten.avg_pool2d)."""
+    uneven = any(padding) and not count_include_pad
+    if ceil_mode or uneven or divisor_override is not None:
+        raise Declined("averages over windows of unequal sizes")
+    sizes = _per_axis(kernel_size, 2)
+    steps = _per_axis(stride, 2) if stride else sizes
+    terms = math.prod(sizes)
+
+    def apply(image: Tensor) -> Tensor:
+        planes = image.reshape(-1, 1, *image.shape[-2:])
+        ones = torch.ones(1, 1, *sizes, dtype=torch.float64)
+        summed = convolution(
+            ones,
+            Interval.exact(planes),
+            stride=steps,
+            padding=_per_axis(padding, 2),
+            dilation=[1, 1],
+        )
+        mean = (summed / float(terms)).upper
+        return mean.reshape(*image.shape[:-2], *mean.shape[-2:])
+
+    windows = math.prod(-(-size // step) for size, step in zip(sizes, steps, strict=True))
+    norm = sqrt_up(number(math.nextafter(windows / terms, math.inf)))
+    changed = Deviation.within(
+        apply(self.deviation.entries), product_up(self.deviation.length, norm)
+    )
+    local = rounded(apply(self.size), precision.gamma(terms + 3), terms * precision.absolute)
+    return changed.plus(local)
+
+
+#: By overload.
+RULES: Rules = {
+    "aten.avg_pool2d.default": average,
+    "aten.conv1d.default": convolve,
+    "aten.conv2d.default": convolve,
+    "aten.conv3d.default": convolve,
+    "aten.conv_transpose1d.default": convolve_transposed,
+    "aten.conv_transpose2d.input": convolve_transposed,
+    "aten.conv_transpose3d.input": convolve_transposed,
+}
+
+
+def _linear(
+    precision: Precision,
+    image: Known,
+    weight: Known,
+    bias: Known | None,
+    apply: Callable[[Tensor], Tensor],
+    terms: int,
+    columns: Tensor,
+) -> Deviation:
+    """A convolution by its kernel of sizes, with |A|_2 <= sqrt(|A|_1 |A|_inf)."""
+    if weight.varies or not weight.deviation.is_none:
+        raise Declined("has a kernel that varies or is rounded")
+    rows = largest(apply(torch.ones_like(image.size)))
+    norm = sqrt_up(product_up(rows, columns))
+    sizes = apply(image.size)
+    factor = sum_up(sum_up(largest(weight.size), largest(image.size)), number(1.0))
+    lost = product_up(factor, number(terms * precision.absolute))
+    local = Deviation.within(sum_up(product_up(sizes, number(precision.gamma(terms))), lost))
+    changed = Deviation.within(
+        apply(image.deviation.entries), product_up(image.deviation.length, norm)
+    ).plus(local)
+    if bias is None:
+        return changed
+    axes = len(weight.shape) - 2
+    column = bias.hull.rearranged(lambda ends: ends.reshape(-1, *(1,) * axes))
+    entries = bias.deviation.entries.reshape(-1, *(1,) * axes)
+    shaped = Known(column, Deviation(entries, bias.deviation.length), bias.varies)
+    result = Known(widened(Interval(-sizes, sizes), changed), changed, True)
+    return arithmetic.add(precision, result, shaped, 1.0)
+
+
+def _per_axis(numbers: Sequence[int], axes: int) -> list[int]:
+    return list(numbers) * axes if len(numbers) == 1 else list(numbers)
