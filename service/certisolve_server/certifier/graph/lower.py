@@ -115,7 +115,11 @@ def _check_shape(
             fits = sizes.setdefault(str(symbol), size) == size
             expression = symbol.node.expr
             bounds = program.range_constraints.get(expression)
-            fits = fits and (bounds is None or bool(bounds.lower <= size <= bounds.upper))
+            # Of sizes that nothing is said of, export assumes that they are not 1, for its own
+            # bookkeeping of broadcasts; here every shape is computed anew.
+            assumed = size == 1 and bounds is not None and bounds.lower == 2
+            within = bounds is None or bool(bounds.lower <= size <= bounds.upper)
+            fits = fits and (within or assumed)
         if not fits:
             raise refusal
 

@@ -123,3 +123,13 @@ def test_the_digest_is_of_the_map_alone():
         again[0].weight[0, 0] = torch.nextafter(again[0].weight[0, 0], torch.tensor(9.0))
     assert of(net) != of(again)
     assert of(net) != of(perceptron(nn.Sigmoid(), 3, 4, 2, seed=1))
+
+
+def test_one_request_fits_a_batch_of_which_export_assumes_two():
+    program = torch.export.export(
+        nn.Linear(3, 2), (torch.zeros(4, 3),), dynamic_shapes=({0: Dim.DYNAMIC},)
+    )
+    (name,) = program.graph_signature.user_inputs
+    assert lower(program, {name: (1, 3)}, {}).inputs[0].shape == (1, 3)
+    with pytest.raises(InvalidRequest):
+        lower(program, {name: (0, 3)}, {})
