@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
@@ -18,6 +19,7 @@ _MOST_PARTS = 4096
 
 #: An input of l1 and an output of linf, None for all.
 _Part = tuple[int | None, int | None]
+_ALL: _Part = (None, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +56,8 @@ def improving_between(
     """
     search = _Search(chain, inputs, outputs, {})
     best = float("inf")
-    for _ in search.run():
-        certificate = search.certificate()
+    for is_better in search.run():
+        certificate = search.certificate() if is_better else None
         if certificate is not None and certificate.upper < best:
             best = certificate.upper
             yield certificate
@@ -72,7 +74,7 @@ def recheck_between(chain: Chain, certificate: BetweenCertificate) -> float:
     search = _Search(chain, certificate.inputs, certificate.outputs, {})
     for part in certificate.parts:
         recheck(chain, part)
-        search.found[part.ends.column, part.ends.row] = part
+        search.add(part)
     again = search.certificate()
     if again is None or not again.upper <= certificate.upper:
         raise NotCertified("the parts do not prove the bound")
@@ -81,48 +83,47 @@ def recheck_between(chain: Chain, certificate: BetweenCertificate) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """What was found of each part."""
+    """What was found of each part, in the norms that are asked for."""
 
     chain: Chain
     inputs: Norm
     outputs: Norm
-    found: dict[_Part, ChainCertificate]
+    found: dict[_Part, tuple[float, ChainCertificate]]
 
-    def run(self) -> Iterator[None]:
-        """Searches all parts together, then each on its own, the largest first."""
-        yield from self._improve((None, None))
-        left = set(self._parts())
+    def run(self) -> Iterator[bool]:
+        """Searches all parts together, then each, the largest first; whether one is better."""
+        yield from self._improve(_ALL)
+        left = [part for part in self.parts if part != _ALL]
         while left:
-            worst = max(left, key=lambda part: self._upper(part))
+            worst = max(left, key=self._upper)
             left.remove(worst)
-            if worst != (None, None):
-                yield from self._improve(worst)
+            yield from self._improve(worst)
 
     def certificate(self) -> BetweenCertificate | None:
         """Of all parts; None where one has no bound."""
-        parts = self._parts()
-        upper = max(self._upper(part) for part in parts)
+        known = [self._of(part) for part in self.parts]
+        if any(each is None for each in known):
+            return None
+        used = {id(each[1]): each for each in known if each is not None}
+        upper = max(each[0] for each in used.values())
         if not upper < float("inf"):
             return None
-        used = {id(part): part for part in map(self._of, parts) if part is not None}
-        return BetweenCertificate(upper, self.inputs, self.outputs, tuple(used.values()))
+        certificates = tuple(certificate for _, certificate in used.values())
+        return BetweenCertificate(upper, self.inputs, self.outputs, certificates)
 
-    def _improve(self, part: _Part) -> Iterator[None]:
-        ends = Ends(*part)
-        for found in self._bounds(ends):
-            if found is not None and not self._scaled(found) >= self._own(part):
-                self.found[part] = found
-            yield
+    def add(self, certificate: ChainCertificate) -> bool:
+        """Whether it is better than what was known of its part."""
+        factor = certificate.ends.factor(self.chain, self.inputs, self.outputs)
+        upper = float(product_up(torch.tensor(certificate.upper, dtype=torch.float64), factor))
+        part = certificate.ends.column, certificate.ends.row
+        if part in self.found and not upper < self.found[part][0]:
+            return False
+        self.found[part] = upper, certificate
+        return True
 
-    def _bounds(self, ends: Ends) -> Iterator[ChainCertificate | None]:
-        free_inputs, free_outputs = self.inputs == "linf", self.outputs == "l1"
-        if free_inputs or free_outputs:
-            yield from improving_scaled(self.chain, ends, free_inputs, free_outputs)
-            return
-        for found in improving(ends.of(self.chain)):
-            yield None if found is None else replace(found, ends=ends)
-
-    def _parts(self) -> list[_Part]:
+    @cached_property
+    def parts(self) -> list[_Part]:
+        """All that have to be bounded."""
         columns: list[int | None] = [None]
         rows: list[int | None] = [None]
         if self.inputs == "l1":
@@ -130,24 +131,27 @@ class _Search:
         if self.outputs == "linf":
             rows = list(range(self.chain.maps[-1].shape[-2]))
         if len(columns) * len(rows) > _MOST_PARTS:
-            return [(None, None)]
+            return [_ALL]
         return [(column, row) for column in columns for row in rows]
 
-    def _of(self, part: _Part) -> ChainCertificate | None:
+    def _improve(self, part: _Part) -> Iterator[bool]:
+        for found in self._bounds(Ends(*part)):
+            yield found is not None and self.add(found)
+
+    def _bounds(self, ends: Ends) -> Iterator[ChainCertificate | None]:
+        free_inputs, free_outputs = self.inputs == "linf", self.outputs == "l1"
+        if free_inputs or free_outputs:
+            return improving_scaled(self.chain, ends, free_inputs, free_outputs)
+        return (
+            None if found is None else replace(found, ends=ends)
+            for found in improving(ends.of(self.chain))
+        )
+
+    def _of(self, part: _Part) -> tuple[float, ChainCertificate] | None:
         """The better of what is known of a part and of all together."""
-        known = [self.found.get(part), self.found.get((None, None))]
-        return min((each for each in known if each is not None), key=self._scaled, default=None)
+        known = [self.found[each] for each in (part, _ALL) if each in self.found]
+        return min(known, key=lambda each: each[0], default=None)
 
     def _upper(self, part: _Part) -> float:
-        certificate = self._of(part)
-        return float("inf") if certificate is None else self._scaled(certificate)
-
-    def _own(self, part: _Part) -> float:
-        certificate = self.found.get(part)
-        return float("inf") if certificate is None else self._scaled(certificate)
-
-    def _scaled(self, certificate: ChainCertificate) -> float:
-        """In the norms that are asked for."""
-        factor = certificate.ends.factor(self.chain, self.inputs, self.outputs)
-        upper = torch.tensor(certificate.upper, dtype=torch.float64)
-        return float(product_up(upper, factor))
+        known = self._of(part)
+        return float("inf") if known is None else known[0]

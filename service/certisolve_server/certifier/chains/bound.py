@@ -106,7 +106,8 @@ def improving_scaled(
     part = ends.of(chain)
     for found in _by_norms(part):
         yield replace(found, ends=ends)
-    for candidate in search(stages(part), part.centers[-1], free_inputs, free_outputs):
+    layers, last = stages(part), part.centers[-1]
+    for candidate in _worth_a_proof(search(layers, last, free_inputs, free_outputs)):
         if candidate is None:
             yield None
             continue
@@ -145,25 +146,33 @@ def _improving(chain: Chain, start: tuple[Numbers, ...]) -> Iterator[ChainCertif
     yield (yield from _verified(chain, "closed_form", [first]))
     layers, last = stages(chain), chain.centers[-1]
     inside, _ = chosen(layers, by_neuron, 1.0)
-    reached, pending = float("inf"), None
-    for found in search(layers, last):
+    for found in _worth_a_proof(search(layers, last)):
         if found is None:
             yield None
             continue
-        pending = found if pending is None or found.gain < pending.gain else pending
-        worth = _WORTH_A_LAST_PROOF if found.is_last else _WORTH_A_PROOF
-        if not pending.gain < reached * worth:
+        candidates = _candidates(found, inside)
+        yield (yield from _verified(chain, "lipsdp", candidates))
+
+
+def _worth_a_proof(candidates: Iterator[Found | None]) -> Iterator[Found | None]:
+    """None in place of those that are hardly better than what was last proven."""
+    proven, best = float("inf"), None
+    for found in candidates:
+        if found is None:
             yield None
             continue
-        proof = yield from _verified(chain, "lipsdp", _candidates(pending, inside, found.is_last))
-        reached, pending = (reached, pending) if proof is None else (proof.upper, None)
-        yield proof
+        best = found if best is None or not best.gain < found.gain else best
+        worth = _WORTH_A_LAST_PROOF if found.is_last else _WORTH_A_PROOF
+        if best.gain < proven * worth:
+            proven = best.gain
+            yield replace(best, is_last=found.is_last)
+        else:
+            yield None
 
 
-def _candidates(
-    found: Found, inside: Sequence[Numbers], is_last: bool
-) -> list[tuple[Numbers, ...]]:
-    shares = _SHARES_OF_START if is_last else _SHARES_OF_START[:1]
+def _candidates(found: Found, inside: Sequence[Numbers]) -> list[tuple[Numbers, ...]]:
+    """What was found, and where it is the last also what is further inside."""
+    shares = _SHARES_OF_START if found.is_last else _SHARES_OF_START[:1]
     return [_towards(inside, found.multipliers, share) for share in shares]
 
 
