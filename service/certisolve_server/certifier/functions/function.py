@@ -3,6 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
 from certisolve_server.certifier.arithmetic import Interval
 
 
@@ -38,6 +41,10 @@ class Function(ABC):
         Everything where f' may jump on x, its ends included; so it is where nothing is known.
         """
         return Interval.entire(x.shape)
+
+    def defined(self, x: Interval) -> Tensor:
+        """Where the other methods do not raise `OutsideDomain`, element by element."""
+        return torch.ones_like(x.lower, dtype=torch.bool)
 
     def jet(self, x: Interval, orders: Sequence[int]) -> list[Interval]:
         """The value (order 0), derivative (1) and second derivative (2), those that are asked for.

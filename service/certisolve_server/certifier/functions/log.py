@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from certisolve_server.certifier.arithmetic import Interval
 
 from . import library
@@ -22,3 +24,6 @@ class Log(Function):
     def second_derivative(self, x: Interval) -> Interval:
         """-(1 / x)^2."""
         return -self.derivative(x).square()
+
+    def defined(self, x: Interval) -> Tensor:
+        return x.lower > 0

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from certisolve_server.certifier.arithmetic import Interval, as_interval
 
 from .function import Function
@@ -35,3 +37,8 @@ class Power(Function):
         if self.exponent in (0, 1):
             return x * 0.0
         return as_interval(self.exponent * (self.exponent - 1)) * x ** (self.exponent - 2)
+
+    def defined(self, x: Interval) -> Tensor:
+        if self.exponent >= 0:
+            return super().defined(x)
+        return (x.lower > 0) | (x.upper < 0)

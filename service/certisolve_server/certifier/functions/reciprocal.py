@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from certisolve_server.certifier.arithmetic import Interval
 
 from .function import Function
@@ -21,3 +23,6 @@ class Reciprocal(Function):
     def second_derivative(self, x: Interval) -> Interval:
         """2 (1 / x)^3."""
         return 2.0 * (1.0 / x) ** 3
+
+    def defined(self, x: Interval) -> Tensor:
+        return (x.lower > 0) | (x.upper < 0)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from certisolve_server.certifier.arithmetic import Interval
 
 from . import library
@@ -22,3 +24,6 @@ class Rsqrt(Function):
     def second_derivative(self, x: Interval) -> Interval:
         """3 (1 / sqrt x)^5 / 4."""
         return self.value(x) ** 5 * 0.75
+
+    def defined(self, x: Interval) -> Tensor:
+        return x.lower > 0

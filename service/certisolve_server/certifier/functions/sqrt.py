@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.arithmetic.rounding import down, up
@@ -31,3 +32,6 @@ class Sqrt(Function):
     def second_derivative(self, x: Interval) -> Interval:
         """-2 (1 / (2 sqrt x))^3."""
         return self.derivative(x) ** 3 * -2.0
+
+    def defined(self, x: Interval) -> Tensor:
+        return x.lower >= 0

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from certisolve_server.certifier.domain import Boxes
 from certisolve_server.certifier.norms import Norms
-from certisolve_server.certifier.taylor import Tape, enclose
+from certisolve_server.certifier.taylor import Enclosed, Tape, enclose
 from certisolve_server.certifier.taylor.ball import ROUNDINGS
 from certisolve_server.certifier.taylor.bounds import Lengths, bound
 
@@ -43,28 +43,27 @@ class ByTaylor:
         self.batch = max(16, min(_MAX_BATCH, _NUMBERS // numbers))
 
     def bound(self, lower: Tensor, upper: Tensor) -> Parts:
-        lengths = self._lengths(lower, upper)
+        found, lengths = self._lengths(lower, upper)
         outside = self._outside(lower, upper)
         bounds = self._without_what_grows(lengths, lower, upper)
         bounds = torch.where(outside, 0.0, bounds)
         face, rest = self._face(lengths, bounds, lower, upper)
-        scores = lengths.bend.gather(0, _rows(bounds.argmax(0), lengths.bend))[0].mT
-        widths = upper - lower
-        usable = (scores > 0).any(1, keepdim=True) & scores.isfinite().all(1, keepdim=True)
+        scores = _scores(lengths, bounds, found.smear.mT)
         seen = torch.where(outside, 0.0, lengths.seen)
         if self._outside.is_curved:
             seen = torch.zeros_like(seen)
-        return Parts(bounds.amax(0), seen, torch.where(usable, scores, widths), face, rest)
+        return Parts(bounds.amax(0), seen, scores, face, rest)
 
     def beyond_faces(self, lower: Tensor, upper: Tensor, face: Tensor) -> Tensor:
-        lengths = self._lengths(lower, upper)
+        _, lengths = self._lengths(lower, upper)
         bounds = self._without_what_grows(lengths, lower, upper)
         return _rest(lengths, bounds, face)
 
-    def _lengths(self, lower: Tensor, upper: Tensor) -> Lengths:
+    def _lengths(self, lower: Tensor, upper: Tensor) -> tuple[Enclosed, Lengths]:
         center = (0.5 * lower + 0.5 * upper).mT.contiguous()
         radius = torch.maximum(upper.mT - center, center - lower.mT) * (1.0 + ROUNDINGS)
-        return bound(enclose(self._tape, center, radius), radius, self._norms)
+        found = enclose(self._tape, center, radius)
+        return found, bound(found, radius, self._norms)
 
     def _without_what_grows(self, lengths: Lengths, lower: Tensor, upper: Tensor) -> Tensor:
         """(lengths, boxes): 0 for what grows towards more of the region."""
@@ -90,6 +89,14 @@ class ByTaylor:
         grows = trend.gather(0, axis.unsqueeze(0))[0] > 0
         face = torch.where(wide.any(0), 2 * axis + grows.long(), nowhere)
         return face, _rest(lengths, bounds, face)
+
+
+def _scores(lengths: Lengths, bounds: Tensor, smear: Tensor) -> Tensor:
+    """(boxes, inputs): by second derivatives; where they say nothing, by slopes."""
+    bend = lengths.bend.gather(0, _rows(bounds.argmax(0), lengths.bend))[0].mT
+    is_bounded = bounds.amax(0).isfinite().unsqueeze(1)
+    tells = (bend > 0).any(1, keepdim=True) & bend.isfinite().all(1, keepdim=True)
+    return torch.where(tells & is_bounded, bend, smear)
 
 
 def _rest(lengths: Lengths, bounds: Tensor, face: Tensor) -> Tensor:

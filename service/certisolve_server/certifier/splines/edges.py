@@ -126,12 +126,13 @@ class SplineEdges(Function):
         at = self._polynomials.at(cell, middle)
         sides = Interval(lower, upper)
         smooth = self._base_jet(middle)
+        ranges = dict(zip(orders, _SILU.jet(sides, orders), strict=True))
         found = []
         for order in orders:
             spline = at.derivative(order)
             reach = at.reach(radius)
             of_spline = quadratic_range(*spline[:3], reach, spline[3] + at.tail(order, reach))
-            alone = _plus(of_spline, self._base_range(sides, order))
+            alone = _plus(of_spline, self._base, ranges[order])
             a, b, c = (s + m for s, m in zip(spline[:3], smooth.quadratic(order), strict=True))
             slack = spline[3] + at.tail(order, reach) + smooth.slack(order, radius)
             joint = quadratic_range(a, b, c, radius, slack)
@@ -140,17 +141,12 @@ class SplineEdges(Function):
             found[list(orders).index(2)] = _unknown(lower)
         return found
 
-    def _base_range(self, x: Interval, order: int) -> Interval:
-        return (_SILU.value, _SILU.derivative, _SILU.second_derivative)[order](x) * self._base
-
     def _base_jet(self, middle: Tensor) -> "_BaseJet":
-        point = Interval.exact(middle)
-        jets = [
-            _SILU.near_value(point) * self._base,
-            _SILU.near_slope(point) * self._base,
-            _SILU.second_derivative(point) * self._base,
-        ]
-        return _BaseJet([each.midpoint_radius() for each in jets], self._base.abs())
+        if float(middle.abs().amax()) <= _SILU.near:
+            balls = [(sample.value, sample.error) for sample in _SILU.samples(middle)]
+        else:
+            balls = [each.midpoint_radius() for each in _SILU.jet(Interval.exact(middle), _ORDERS)]
+        return _BaseJet([_scaled(ball, self._base) for ball in balls], self._base.abs())
 
 
 class _BaseJet:
@@ -266,9 +262,24 @@ def _with_outside(row: Tensor) -> Tensor:
     return torch.cat([zero, row, zero], 1)
 
 
-def _plus(ends: tuple[Tensor, Tensor], other: Interval) -> tuple[Tensor, Tensor]:
-    total = Interval(*ends) + other
-    return total.lower, total.upper
+def _scaled(ball: tuple[Tensor, Tensor], weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A ball times numbers."""
+    center = ball[0] * weight
+    error = ball[1] * weight.abs() + ROUNDINGS * center.abs()
+    return center, error * (1.0 + ROUNDINGS) + SMALLEST
+
+
+def _plus(ends: tuple[Tensor, Tensor], weight: Tensor, other: Interval) -> tuple[Tensor, Tensor]:
+    """Bounds of a sum whose second part is an interval times numbers."""
+    one, two = weight * other.lower, weight * other.upper
+    # Of 0 times an endless side.
+    low, high = torch.fmin(one, two).nan_to_num(0.0, torch.inf, -torch.inf), torch.fmax(one, two)
+    high = high.nan_to_num(0.0, torch.inf, -torch.inf)
+    lower, upper = ends[0] + low, ends[1] + high
+    return (
+        lower - ROUNDINGS * (low.abs() + ends[0].abs()).nan_to_num(0.0, 0.0) - SMALLEST,
+        upper + ROUNDINGS * (high.abs() + ends[1].abs()).nan_to_num(0.0, 0.0) + SMALLEST,
+    )
 
 
 def _hull(pieces: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -3,8 +3,8 @@
 A ball (c, r) holds all t with |t - c| <= r, entry by entry. With u = 2^-53 each computed sum or
 product is (1 + d) times the exact one, |d| <= u (Higham, Accuracy and Stability, section 2.2).
 Radii are sums of products that are not negative; of at most a dozen roundings each, they are at
-least the exact ones after times 1 + 2^-48. Underflow costs less than 2^-900 wherever factors stay
-below 2^80, which `walk` sees to.
+least the exact ones after times 1 + 2^-48. Underflow costs less than 2^-800 wherever factors stay
+below 2^200, which `walk` sees to.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from certisolve_server.certifier.arithmetic import Interval
 
 #: At least 32 roundings, relative.
 ROUNDINGS = 2.0**-48
-SMALLEST = 2.0**-900
+SMALLEST = 2.0**-800
 
 
 class Ball(NamedTuple):

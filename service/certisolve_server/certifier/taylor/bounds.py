@@ -61,7 +61,8 @@ def bound(found: Enclosed, radius: Tensor, norms: Norms) -> Lengths:
         whole = norms.bound(Interval(lower, upper))
         nowhere = torch.zeros(1, inputs, len(whole), dtype=torch.float64)
         bend = (found.curvature.magnitude.sum((0, 1)) * radius).unsqueeze(0)
-        return Lengths(_given_up(found, whole.unsqueeze(0)), nowhere, bend, torch.zeros_like(whole))
+        upper, unseen = _given_up(found, whole.unsqueeze(0)), torch.zeros_like(whole)
+        return Lengths(upper, nowhere, bend, unseen)
     grouping, length = kind
     grouped = _Grouped(found, radius, _scales(norms, outputs, inputs), grouping)
     upper = grouped.sum_of_sizes() if length == "l1" else grouped.root_of_squares()
@@ -155,7 +156,7 @@ class _Grouped:
         """About the largest length at the centres."""
         sizes = self._scale * self._at.center.abs()
         lengths = sizes.sum(1) if length == "l1" else (sizes * sizes).sum(1).sqrt()
-        return lengths.amax(0)
+        return torch.where(self._found.broken, 0.0, lengths.amax(0))
 
     def _chords(self) -> Tensor:
         """The slope a of |t| <= a t + b on each interval: of the chord where 0 is inside."""

@@ -22,15 +22,16 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from certisolve_server.certifier.arithmetic import Interval, gamma
+from certisolve_server.certifier.arithmetic import Interval, gamma, where
 from certisolve_server.certifier.functions import Function
 
 from .ball import ROUNDINGS, SMALLEST, Ball, between, ends, of_interval, product, stacked, total
 from .tape import Affine, Apply, Multiply, Tape
 
 #: Larger numbers are left to intervals; smaller ones cannot overflow or lose more than `SMALLEST`.
-_LARGEST = 2.0**40
+_LARGEST = 2.0**100
 
+_ORDERS = (0, 1, 2)
 _HALF_ROUNDED = 0.5 * (1.0 + ROUNDINGS)
 
 
@@ -43,7 +44,9 @@ class Enclosed:
         at_center: J(c), likewise, as a ball.
         curvature: H, (outputs, inputs, inputs, boxes), as a ball; not where `smooth` is false.
         smooth: (boxes,), whether second derivatives are known.
-        broken: (boxes,), where numbers grew too large and nothing is known.
+        broken: (boxes,), where numbers grew too large, or may leave the domain of a function, and
+            nothing is known.
+        smear: (inputs, boxes), the share of each input in what was too wide; not proven.
     """
 
     jacobian: tuple[Tensor, Tensor]
@@ -51,6 +54,7 @@ class Enclosed:
     curvature: Ball
     smooth: Tensor
     broken: Tensor
+    smear: Tensor
 
 
 @torch.no_grad()
@@ -63,8 +67,7 @@ def enclose(tape: Tape, center: Tensor, radius: Tensor) -> Enclosed:
         radius: (d, boxes), finite, not negative.
 
     Raises:
-        OutsideDomain: a function is not defined on all of what reaches it.
-        NotABound: arithmetic gave none.
+        OutsideDomain: a function is not defined at the centre of a box.
     """
     walk = _Walk(tape.inputs, radius)
     atoms = [walk.input(center)]
@@ -77,7 +80,9 @@ def enclose(tape: Tape, center: Tensor, radius: Tensor) -> Enclosed:
     curvature = output.curvature
     pairs = _pairs(tape.inputs).square
     full = Ball(curvature.center[:, pairs], curvature.radius[:, pairs])
-    return Enclosed(output.slope_ends, output.slope_at, full, walk.smooth, walk.broken)
+    return Enclosed(
+        output.slope_ends, output.slope_at, full, walk.smooth, walk.broken, walk.smear()
+    )
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,17 @@ class _Walk:
         self._pairs = _pairs(inputs)
         self.smooth = torch.ones(radius.shape[-1], dtype=torch.bool)
         self.broken = torch.zeros(radius.shape[-1], dtype=torch.bool)
+        self._changes: list[Tensor] = []
+
+    def smear(self) -> Tensor:
+        """How far values move along each input, in shares of each step; of all steps together."""
+        total = torch.zeros_like(self._radius)
+        if bool(self.smooth.all()) and not bool(self.broken.any()):
+            return total
+        for change in self._changes:
+            of_inputs = change.sum(0)
+            total += (of_inputs / of_inputs.sum(0)).nan_to_num(0.0, 0.0, 0.0)
+        return total
 
     def input(self, center: Tensor) -> Ball:
         """The identity."""
@@ -174,8 +190,11 @@ class _Walk:
         # False of NaN.
         if largest <= _LARGEST and least >= -_LARGEST:
             return atom
-        fits = ((atom.center.abs() <= _LARGEST) & (atom.radius <= _LARGEST)).all(0).all(0)
-        self.broken |= ~fits
+        fits = ((atom.center.abs() <= _LARGEST) & (atom.radius <= _LARGEST)).all(0)
+        self.broken |= ~fits.all(0)
+        # What is known at centres is still good for choosing where to cut.
+        fits[: self._d + 1] = fits[: self._d + 1].all(0)
+        fits[self._d + 1 :] = fits.all(0)
         return Ball(torch.where(fits, atom.center, 0.0), torch.where(fits, atom.radius, 0.0))
 
     def sharpened(self, z: Ball) -> _Known:
@@ -198,7 +217,9 @@ class _Walk:
     ) -> tuple[Tensor, Tensor]:
         rho = self._radius
         second = torch.add(slope_at.magnitude, bend, alpha=_HALF_ROUNDED).mul_(rho).sum(1)
-        change = (steepest * rho).sum(1)
+        changes = steepest * rho
+        self._changes.append(changes)
+        change = changes.sum(1)
         better = torch.minimum(change, second)
         change = better if bool(self.smooth.all()) else torch.where(self.smooth, better, change)
         form = ends(Ball(at.center, at.radius + change * (1.0 + ROUNDINGS)))
@@ -208,9 +229,7 @@ class _Walk:
     def applied(self, function: Function, z: Ball) -> Ball:
         """s(z): s'(z) J, and s''(z) J J' + s'(z) H."""
         x = self.sharpened(z)
-        point, side = Interval(*ends(x.at)), Interval(*x.value)
-        value, slope, curvature = self._jet(function, side)
-        at, slope_there = (of_interval(each) for each in function.jet(point, (0, 1)))
+        value, slope, curvature, at, slope_there = self._jet(function, x)
         outer = product(x.slope.row(self._pairs.first), x.slope.row(self._pairs.second))
         bent = total(product(_column(curvature), outer), product(_column(slope), x.curvature))
         parts = [
@@ -222,17 +241,35 @@ class _Walk:
         ]
         return stacked(parts)
 
-    def _jet(self, function: Function, side: Interval) -> tuple[Ball, Ball, Ball]:
-        value, slope, curvature = function.jet(side, (0, 1, 2))
+    def _jet(self, function: Function, x: _Known) -> tuple[Ball, Ball, Ball, Ball, Ball]:
+        """Value, slope and second derivative on the boxes, and the first two at their centres."""
+        both = [torch.cat(pair, 1) for pair in zip(x.value, ends(x.at), strict=True)]
+        boxes = len(self.smooth)
+        found = self._where_defined(function, Interval(*both), boxes)
+        value, slope, curvature = (each.rearranged(lambda end: end[:, :boxes]) for each in found)
+        at, slope_at = (each.rearranged(lambda end: end[:, boxes:]) for each in found[:2])
         known = curvature.upper - curvature.lower < torch.inf
         if not bool(known.all()):
             self.smooth &= known.all(0)
-            zero = torch.zeros_like(curvature.lower)
             curvature = Interval(
-                torch.where(known, curvature.lower, zero), torch.where(known, curvature.upper, zero)
+                torch.where(known, curvature.lower, 0.0), torch.where(known, curvature.upper, 0.0)
             )
-        finite = [self._finite(each) for each in (value, slope)]
-        return finite[0], finite[1], of_interval(curvature)
+        finite = [self._finite(each) for each in (value, slope, at, slope_at)]
+        return finite[0], finite[1], of_interval(curvature), finite[2], finite[3]
+
+    def _where_defined(self, function: Function, x: Interval, boxes: int) -> list[Interval]:
+        """Derivatives on boxes and at centres; boxes that leave the domain are given up.
+
+        Raises:
+            OutsideDomain: a centre is no point of the domain.
+        """
+        defined = function.defined(x)
+        if not bool(defined.all()):
+            on_box, at_center = defined[:, :boxes], defined[:, boxes:]
+            self.broken |= ~(on_box & at_center).all(0)
+            point = x.rearranged(lambda end: end[:, boxes:].repeat(1, 2))
+            x = where(on_box.repeat(1, 2), x, point)
+        return function.jet(x, _ORDERS)
 
     def _finite(self, x: Interval) -> Ball:
         """As a ball; boxes without bounds are given up."""
