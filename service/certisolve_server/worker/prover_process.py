@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 from certisolve_server.certification import channel
@@ -62,18 +62,17 @@ class ProverProcess:
             return
         self.kill()
         ours, theirs = socket.socketpair()
-        with theirs:
-            # Starting a process waits for it to be there.
-            starting = asyncio.ensure_future(
-                asyncio.to_thread(_start, self._options, theirs.fileno())
-            )
-            try:
-                self._process = await asyncio.shield(starting)
-            except asyncio.CancelledError:
-                self._process = await starting
-                self.kill()
-                ours.close()
-                raise
+        # Starting a process waits for it to be there.
+        starting = asyncio.ensure_future(asyncio.to_thread(_start, self._options, theirs))
+        try:
+            self._process = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            ours.close()
+            self._end(_end_started(starting))
+            raise
+        except OSError as error:
+            ours.close()
+            raise ProverDied(f"it cannot be started: {error}") from error
         self._reader, self._writer = await asyncio.open_connection(sock=ours)
         message = await self._read()
         if message.kind != channel.READY:
@@ -108,13 +107,16 @@ class ProverProcess:
             self._reader = self._writer = None
         if process is not None:
             process.kill()
-            burial = asyncio.ensure_future(asyncio.to_thread(process.wait))
-            self._burials.add(burial)
-            burial.add_done_callback(self._burials.discard)
+            self._end(asyncio.to_thread(process.wait))
 
     async def buried(self) -> None:
         """Return once nothing is left of processes that were killed."""
         await asyncio.gather(*self._burials)
+
+    def _end(self, ending: Coroutine[Any, Any, object]) -> None:
+        burial = asyncio.ensure_future(ending)
+        self._burials.add(burial)
+        burial.add_done_callback(self._burials.discard)
 
     async def _read(self) -> channel.Message:
         assert self._reader is not None, "opened before"
@@ -124,13 +126,21 @@ class ProverProcess:
             raise ProverDied("the process ended") from error
 
 
-def _start(options: ProverOptions, fd: int) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [*options.command, str(fd), str(options.threads), str(options.max_bytes)],
-        pass_fds=(fd,),
-        stdin=subprocess.DEVNULL,
-        stdout=_STDERR,
-        # Signals of a terminal are for the worker; no device is touched.
-        start_new_session=True,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-    )
+def _start(options: ProverOptions, theirs: socket.socket) -> "subprocess.Popen[bytes]":
+    with theirs:
+        fd = theirs.fileno()
+        return subprocess.Popen(
+            [*options.command, str(fd), str(options.threads), str(options.max_bytes)],
+            pass_fds=(fd,),
+            stdin=subprocess.DEVNULL,
+            stdout=_STDERR,
+            # Signals of a terminal are for the worker; no device is touched.
+            start_new_session=True,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+
+async def _end_started(starting: "asyncio.Future[subprocess.Popen[bytes]]") -> None:
+    process = await starting
+    process.kill()
+    await asyncio.to_thread(process.wait)
