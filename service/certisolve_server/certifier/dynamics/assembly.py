@@ -3,7 +3,8 @@
 What is the same operator on the same operands is one node, and what depends on nothing that varies
 is one constant. Some identities of real numbers are used as well, since intervals do not see them:
 x - x = 0, 0 x = 0, x + 0 = x. An observer that equals what it observes corrects nothing, and then
-is not there.
+is not there. A product with a matrix that is written out, as entries times entries and their sum,
+is one node.
 """
 
 import hashlib
@@ -41,6 +42,7 @@ class Assembly:
         self._inputs = inputs
         self._shapes = {each.name: each.shape for each in inputs}
         self._nodes: list[Node] = []
+        self._by_name: dict[str, Node] = {}
         self._constants: dict[str, Constant] = {}
         #: Names of what is there already, by what it is.
         self._known: dict[_Key, str] = {}
@@ -121,7 +123,7 @@ class Assembly:
         Raises:
             UnsupportedOperator: it is a constant, or an input as it is.
         """
-        if all(node.name != output for node in self._nodes):
+        if output not in self._by_name:
             shape = self.shape(output)
             copy = Node(self._free("copy"), "aten.clone.default", _copying(output), shape, "real")
             nodes = (*self._nodes, copy)
@@ -144,7 +146,35 @@ class Assembly:
             for kept, nothing in ((x, y), (y, x)):
                 if kept and self._is_zero(nothing) and self.shape(kept) == node.shape:
                     return kept
-        return None
+        return self._product(node)
+
+    def _product(self, node: Node) -> str | None:
+        """X W^T of x, (1, in), where the node is the sum of what x[:, None] times W is."""
+        if node.operator != "aten.sum.dim_IntList" or node.arguments["dim"] not in ((-1,), (2,)):
+            return None
+        product = self._operand(node, "self", "aten.mul.Tensor")
+        spread = self._operand(product, "self", "aten.unsqueeze.default")
+        if product is None or spread is None or spread.arguments["dim"] != 1:
+            return None
+        vector, matrix = spread.arguments["self"], product.arguments["other"]
+        assert isinstance(vector, Ref)
+        if not isinstance(matrix, Ref) or matrix.name not in self._constants:
+            return None
+        size = self.shape(vector.name)[-1]
+        is_product = self.shape(vector.name) == (1, size) and node.shape == (
+            1,
+            self.shape(matrix.name)[0],
+        )
+        if not is_product or self.shape(matrix.name) != (node.shape[1], size):
+            return None
+        arguments: dict[str, Argument] = {"input": vector, "weight": matrix, "bias": None}
+        return self.apply("aten.linear.default", node.shape, arguments, node.name)
+
+    def _operand(self, node: Node | None, name: str, operator: str) -> Node | None:
+        """The node that an argument refers to, if it applies that operator."""
+        ref = node.arguments.get(name) if node is not None else None
+        found = self._by_name.get(ref.name) if isinstance(ref, Ref) else None
+        return found if found is not None and found.operator == operator else None
 
     def _computed(self, node: Node) -> str:
         value = self._value(node)
@@ -152,6 +182,7 @@ class Assembly:
             return self.constant(value, node.name, node.kind)
         name = self._free(node.name)
         self._nodes.append(Node(name, node.operator, node.arguments, node.shape, node.kind))
+        self._by_name[name] = self._nodes[-1]
         self._shapes[name] = node.shape
         return name
 

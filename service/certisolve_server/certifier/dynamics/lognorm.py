@@ -1,7 +1,7 @@
 """Logarithmic norms of interval matrices: at which rate differences grow, at most.
 
 mu(A) = lim (|I + hA| - 1) / h, and differences d of trajectories with d' = M(t) d have
-|d(T)| <= exp(integral of mu(M(t))) |d(0)| (Dahlquist, 1959; Soderlind, "The logarithmic norm", 2006).
+|d(T)| <= exp(integral of mu(M(t))) |d(0)| (Soderlind, "The logarithmic norm", BIT 46, 2006).
 In closed form mu_inf(A) is the largest of a_ii + sum of |a_ij| over a row, mu_1(A) that over a
 column, and mu_2(A) the largest eigenvalue of (A + A^T) / 2.
 """
@@ -27,7 +27,7 @@ def logarithmic_norm(matrix: Interval, norm: Norm) -> Tensor:
 
 
 def largest_eigenvalue(symmetric: Interval) -> Tensor:
-    """At least the largest eigenvalue of every symmetric member of C +- R; inf where none is proven.
+    """At least the largest eigenvalue of every symmetric member of C +- R; inf without a proof.
 
     It is at most that of C and |R|_2 together (Weyl). For any V with |I - V^T V|_2 <= d < 1, the
     quotient x^T C x / x^T x is z^T (V^T C V) z / z^T (V^T V) z with x = V z, so it is at most

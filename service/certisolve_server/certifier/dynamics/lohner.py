@@ -1,6 +1,6 @@
 """How sets of differences move through many steps, without being wrapped into boxes each time.
 
-A trajectory from c + xi, |xi| <= rho, stands at u(t) + C xi + c_0 + Q e for some |e| <= E (|xi|, 1),
+A trajectory from c + xi, |xi| <= rho, stands at u(t) + C xi + c_0 + Q e with |e| <= E (|xi|, 1),
 where C, c_0 and the orthogonal Q are floats and E is a matrix of sizes (Lohner, 1987, section 3;
 Zgliczynski, "C1-Lohner algorithm", 2002). A step with the transition matrix A + D, |D| <= R, and
 the defect g + r gives
@@ -74,7 +74,8 @@ class Sets:
 
     def reach(self) -> Floats:
         """(sets, n): at least how far a trajectory is from its course."""
-        return ((np.abs(self.centers) + self._spread()) @ self._extent)[..., 0] * RAISED
+        reach: Floats = (np.abs(self.centers) + self._spread()) @ self._extent
+        return reach[..., 0] * RAISED
 
     def reach_within(self, step: Step) -> Floats:
         """(sets, n): as `reach`, until the step is over.

@@ -29,6 +29,12 @@ _WIDENED = (1.1, 1.1, 1.2, 1.3, 1.5, 1.5, 2.0)
 #: Of the largest number in it: what a tube is wider than a point for.
 _LEAST_WIDTH = 1e-12
 
+#: Of the same: wider tubes are given up.
+_WIDEST = 10.0
+
+#: Trajectories that leave a tube by so much leave the next one as well.
+_HOPELESS = 3.0
+
 #: Of the uncertainty of slopes: a step that has more of it by itself is too long.
 _COARSE = 0.5
 
@@ -77,18 +83,20 @@ def tube(field: Field, boxes: Interval, duration: float, steps: int) -> Generato
         raise NotCertified("a trajectory leaves all bounds in floats")
     missed = defects(field, path)
     yield
-    least = _LEAST_WIDTH * (1.0 + float(path.points.abs().amax()))
-    slopes, assumed = missed.slopes, torch.zeros_like(missed.largest)
+    scale = 1.0 + float(path.points.abs().amax())
+    least, widest = _LEAST_WIDTH * scale, _WIDEST * scale
+    slopes, assumed, start = missed.slopes, torch.zeros_like(missed.largest), widest
     for widened in (*_WIDENED, None):
         walked = yield from _walk(radius, slopes, missed, path.dt)
         # False of NaN.
         held = (walked.reached < assumed).all(-1).all(-1)
-        open_ended = ~held & walked.reached.isfinite().all(-1).all(-1)
+        limit = torch.full_like(assumed, widest).minimum(_HOPELESS * assumed + start)
+        open_ended = ~held & (walked.reached < limit).all(-1).all(-1)
         if widened is None or not bool(open_ended.any()):
             break
         wanted = torch.where(held[:, None, None], assumed, widened * walked.reached + least)
-        assumed = torch.where(wanted.isfinite(), wanted, least)
-        slopes = field.slopes(missed.around + Interval(-assumed, assumed))
+        assumed = torch.where(wanted < 2.0 * widest, wanted, least)
+        slopes, start = field.slopes(missed.around + Interval(-assumed, assumed)), 0.0
         yield
     ends = Interval.exact(path.points[:, -1]) + _between(walked.reach)
     return Tube(held, walked.matrices, slopes, ends, _coarse(missed.slopes, slopes, path.dt))

@@ -48,12 +48,12 @@ def _searched(samples: Tensor, duration: float, norms: Norms, norm: Norm) -> Ten
         # Of the norms of identities the largest ratio is what matters to the search.
         cost = duration * rates.mean()
         cost = cost + (weights / outside[0]).amax().log() + (outside[1] / weights).amax().log()
-        if not bool(cost.isfinite()):
+        reached = float(cost.detach())
+        if not math.isfinite(reached):
             break
-        if float(cost) < best:
-            best, kept = float(cost), logarithms.detach().clone()
-        optimizer.zero_grad()
-        cost.backward()
+        if reached < best:
+            best, kept = reached, logarithms.detach().clone()
+        [logarithms.grad] = torch.autograd.grad(cost, [logarithms])
         optimizer.step()
     return kept.exp()
 

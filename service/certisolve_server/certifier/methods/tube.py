@@ -34,13 +34,16 @@ from .method import Board, Bound, Evidence
 _FEWEST_STEPS, _MOST_STEPS = 32, 1 << 14
 
 #: Of h |J| along the course of the box's center, with which the search begins.
-_SHORT = 0.125
+_SHORT = 0.25
 
 #: Parts that are looked at together.
 _BATCH = 16
 
 #: Of the largest bound: parts with less wait.
 _NEAR = 0.9
+
+#: A bound that is above what it bounds by no more is as good as it gets.
+_SETTLED = 1.0 + 1e-6
 
 #: Bounds are given higher by this: another machine, which rounds otherwise, proves them as well.
 _MARGIN = 1.0 + 1e-9
@@ -159,6 +162,15 @@ def _finished(work: Generator[None, None, Any]) -> Any:
             return over.value
 
 
+def _halves(part: Part) -> list[Part]:
+    """Four parts of one that has no bound, by a second cut of both halves, or those."""
+    quarters: list[Part] = []
+    for half in part.parts:
+        is_cut = half.cut(int((half.upper - half.lower).argmax()))
+        quarters.extend(half.parts if is_cut else [half])
+    return quarters
+
+
 @dataclass(order=True)
 class _Waiting:
     """A part that may be looked at more closely; the heap gives that of the largest bound first."""
@@ -168,6 +180,7 @@ class _Waiting:
     part: Part = field(compare=False)
     axis: int = field(compare=False)
     coarse: bool = field(compare=False)
+    settled: bool = field(compare=False)
 
 
 class _Search:
@@ -207,12 +220,12 @@ class _Search:
     def _begun(self) -> Iterator[None]:
         """Finds how short steps are to be, and norms in which little grows."""
         center = (self._root.lower + 0.5 * (self._root.upper - self._root.lower)).unsqueeze(0)
-        steps, slopes = _FEWEST_STEPS, torch.zeros(1, 1, 1, dtype=torch.float64)
+        steps, slopes = _FEWEST_STEPS, torch.zeros(1, *2 * (self._field.size,)).double()
         while steps < _MOST_STEPS:
             path = course(self._field, center, self._flow.duration, steps)
             if bool(path.points.isfinite().all()):
-                slopes = self._field.slopes(Interval.exact(path.points[0]))
-                slopes = slopes.midpoint_radius()[0]
+                enclosed = self._field.slopes(Interval.exact(path.points[0]))
+                slopes = enclosed.midpoint_radius()[0]
                 if float(path.dt * slopes.abs().sum(-1).amax()) <= _SHORT:
                     break
             yield
@@ -245,9 +258,22 @@ class _Search:
             # Where nothing is known to move, the widest side is cut.
             moved = sizes * widths
             widths = moved if bool(moved.isfinite().all() & (moved > 0).any()) else widths
-        priority = -bound if not math.isnan(bound) else -math.inf
-        axis = int(widths.argmax())
-        heapq.heappush(self._heap, _Waiting(priority, next(self._numbers), part, axis, coarse))
+        waiting = _Waiting(
+            -bound if not math.isnan(bound) else -math.inf,
+            next(self._numbers),
+            part,
+            int(widths.argmax()),
+            coarse,
+            settled=bound <= _SETTLED * self._least(tube, place),
+        )
+        heapq.heappush(self._heap, waiting)
+
+    def _least(self, tube: Tube | None, place: int) -> float:
+        """About the size of the derivative at one point of a part: what no bound gets below."""
+        if tube is None or not bool(tube.proven[place]):
+            return 0.0
+        center = tube.matrices.midpoint_radius()[0][place]
+        return float(self._problem.norms.bound(Interval.exact(center)))
 
     def _chosen(self) -> list[Part]:
         """The parts to look at next; none where the worst one can be neither cut nor refined."""
@@ -255,12 +281,14 @@ class _Search:
         worst = -self._heap[0].priority if self._heap else 0.0
         while self._heap and len(chosen) < _BATCH and -self._heap[0].priority >= _NEAR * worst:
             waiting = self._heap[0]
+            if waiting.settled:
+                break
             part = waiting.part
             if waiting.coarse and 2 * part.steps <= _MOST_STEPS:
                 part.steps *= 2
                 chosen.append(part)
             elif part.cut(waiting.axis):
-                chosen.extend(part.parts)
+                chosen.extend(_halves(part) if waiting.priority == -math.inf else part.parts)
             else:
                 break
             heapq.heappop(self._heap)
