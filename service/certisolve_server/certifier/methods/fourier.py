@@ -1,4 +1,6 @@
-"""Networks of spectral layers, bounded frequency by frequency (`docs/certificates-of-fourier-layers.md`).
+"""Networks of spectral layers, bounded frequency by frequency.
+
+What is proven and how: `docs/certificates-of-fourier-layers.md`.
 
 In l2 the blocks of all frequencies are one chain with one multiplier for each channel; what proves
 a bound are these multipliers. They are proven of blocks that do not depend on the grid, so the
@@ -6,40 +8,40 @@ bound is the same on every grid that resolves the layers. In linf and l1 it is b
 kernels. On a bounded set the slopes of each channel are those on the values that it takes there.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 
 from certisolve_server.certifier.arithmetic import Interval
-from certisolve_server.certifier.arithmetic.norms import Norm
 from certisolve_server.certifier.arithmetic.rounding import Numbers
-from certisolve_server.certifier.chains import UnverifiedMultipliers, verified_bound
-from certisolve_server.certifier.chains.descent import descend
-from certisolve_server.certifier.chains.eclipse import by_neuron, closed_form, multipliers
-from certisolve_server.certifier.chains.norms import product_bound
-from certisolve_server.certifier.chains.stages import stages
+from certisolve_server.certifier.chains import Chain, UnverifiedMultipliers
+from certisolve_server.certifier.chains.blocks import search_blocks
+from certisolve_server.certifier.chains.eclipse import closed_form
+from certisolve_server.certifier.chains.normwise import normwise_bound, proving
 from certisolve_server.certifier.domain import values
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.interpreter import interpret
 from certisolve_server.certifier.problem import Problem
 from certisolve_server.certifier.rules import Abstraction
-from certisolve_server.certifier.spectral_layers import SpectralNetwork, recognise
+from certisolve_server.certifier.spectral_layers import SpectralNetwork, recognising
 from certisolve_server.certifier.spectral_layers.assemble import Assembled, assemble
 from certisolve_server.certifier.spectral_layers.deviation import deviation
 from certisolve_server.certifier.spectral_layers.impulse import impulse_bound
-from certisolve_server.certifier.spectral_layers.measures import measured
+from certisolve_server.certifier.spectral_layers.measures import Measured, measured
 
 from .method import Board, Bound, Evidence
 
 # What is claimed beyond what was proven here: room for another order of sums, and for deviations of
 # the basis, which differ from grid to grid while the claim does not.
 _MARGIN = 1.0 + 2.0**-20
+_ANOTHER_ORDER = 1.0 + 2.0**-32
 
-# Steps of the search between proofs, at first, and by what they grow.
-_FIRST, _GROWTH = 8, 2
+# Of how long a proof takes: how long the search goes on before the next, at first, and by what that
+# grows; and how much is left when the last one begins.
+_PAUSE, _GROWTH, _ROOM = 2.0, 3.0, 1.5
 
 # From what the search found towards where it began, which is far inside.
 _SHARES_OF_START = (0.0, 1e-6, 1e-3, 0.1)
@@ -51,26 +53,24 @@ class Fourier:
     name = "fourier"
 
     def run(self, problem: Problem, board: Board) -> Iterator[Bound | None]:
-        """Norms first, then multipliers."""
-        subject = _Subject(problem)
+        """From multipliers, or from norms of kernels."""
+        subject = yield from _recognised(problem)
         yield None
         if problem.norms.inputs != "l2":
             yield Bound(subject.by_kernels() * _MARGIN, {"proof": "kernels"})
             return
-        yield subject.bound(float(product_bound(subject.chain)), {"proof": "product"})
-        if subject.chain.slopes:
-            yield from _searched(subject, board)
+        _ = subject.added
+        yield None
+        yield from _searched(subject, board)
 
     def recheck(self, problem: Problem, evidence: Evidence) -> float:
         """From the proof that the evidence names, and its multipliers."""
-        subject, proof = _Subject(problem), evidence.get("proof")
+        subject, proof = _now(_recognised(problem)), evidence.get("proof")
         if proof == "kernels":
             return Bound(subject.by_kernels()).upper
-        if proof == "product":
-            return subject.proven(float(product_bound(subject.chain)))
         if proof != "multipliers":
             raise NotCertified(f"layers of Fourier prove nothing by {proof!r}")
-        return subject.proven(verified_bound(subject.chain, _numbers(evidence["multipliers"])))
+        return subject.proven(normwise_bound(subject.chain, _numbers(evidence["multipliers"])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,24 +78,18 @@ class _Subject:
     """What is certified, and what it adds to bounds of its chain."""
 
     problem: Problem
+    network: SpectralNetwork
 
     @cached_property
-    def network(self) -> SpectralNetwork:
-        graph, norms = self.problem.require_map(), self.problem.norms
-        if norms.inputs != norms.outputs:
-            raise NotCertified("layers of Fourier are bounded in one norm, not from one to another")
-        return recognise(graph, _values(self.problem))
-
-    @cached_property
-    def measured(self) -> Any:
+    def measured(self) -> Measured:
         return measured(self.network, self.problem.graph, self.problem.norms)
 
     @cached_property
     def assembled(self) -> Assembled:
         return assemble(self.measured.network)
 
-    @cached_property
-    def chain(self) -> Any:
+    @property
+    def chain(self) -> Chain:
         return self.assembled.chain
 
     @cached_property
@@ -108,12 +102,13 @@ class _Subject:
         network = self.network
         out = network.points(network.sources[-1])
         fewest = min(network.points(source) for source in network.sources[: network.inputs])
-        ratio = 1.0 if out == fewest else (out / fewest) ** 0.5 * (1.0 + 2.0**-50)
-        return float(self.measured.factor * ratio)
+        ratio = 1.0 if out == fewest else math.sqrt(out / fewest) * (1.0 + 2.0**-50)
+        return self.measured.factor * ratio * (1.0 + 2.0**-50)
 
     def by_kernels(self) -> float:
-        norm: Norm = self.problem.norms.inputs
-        return impulse_bound(self.network, self.assembled, norm) * self.measured.factor
+        """In linf or l1."""
+        bound = impulse_bound(self.measured.network, self.assembled, self.problem.norms.inputs)
+        return bound * self.measured.factor * (1.0 + 2.0**-50)
 
     def proven(self, of_chain: float) -> float:
         """From a bound of the chain that of the map."""
@@ -121,34 +116,59 @@ class _Subject:
 
     def bound(self, of_chain: float, evidence: Evidence) -> Bound:
         """With room: the same on all grids, unless what is added is larger than the room."""
-        nearest = float(torch.tensor(self.factor, dtype=torch.float64).to(torch.float32))
-        roomy = of_chain * nearest * _MARGIN
-        upper = self.proven(of_chain)
-        if not upper * (1.0 + 2.0**-32) <= roomy:
+        # Roots of cells, one of inputs and one of outputs, may not cancel to the last bit.
+        usual = float(torch.tensor(self.factor, dtype=torch.float64).to(torch.float32))
+        roomy, upper = of_chain * usual * _MARGIN, self.proven(of_chain)
+        if not upper * _ANOTHER_ORDER <= roomy:
             roomy = upper * _MARGIN
         return Bound(roomy, evidence)
 
 
+def _recognised(problem: Problem) -> Generator[None, None, _Subject]:
+    if problem.norms.inputs != problem.norms.outputs:
+        raise NotCertified("layers of Fourier are bounded in one norm, not from one to another")
+    network = yield from recognising(problem.require_map(), _values(problem))
+    return _Subject(problem, network)
+
+
+def _now(steps: Generator[None, None, _Subject]) -> _Subject:
+    """Without pauses."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            subject: _Subject = end.value
+            return subject
+
+
 def _searched(subject: _Subject, board: Board) -> Iterator[Bound | None]:
+    """A proof at once, then each time that the search has taken so long as the proofs before."""
     chain = subject.chain
+    began = board.left_s()
     start = closed_form(chain)
-    yield _proven(subject, [start])
-    start = multipliers(chain, by_neuron)
-    best, steps, due = start, 0, _FIRST
-    for found in descend(stages(chain), chain.centers[-1], start):
-        best, steps = (best if found is None else found), steps + 1
+    yield (yield from _proven(subject, [start]))
+    took = began - board.left_s()
+    best, is_proven, pause = start, True, _PAUSE * took
+    since = board.left_s()
+    for found in search_blocks(chain):
+        if found is not None:
+            best, is_proven = found, False
         yield None
-        if steps == due:
-            due *= _GROWTH
-            yield _proven(subject, [_towards(start, best, s) for s in _SHARES_OF_START])
-    yield _proven(subject, [_towards(start, best, s) for s in _SHARES_OF_START])
+        left = board.left_s()
+        if not is_proven and (since - left > pause or left < _ROOM * took < since):
+            yield (yield from _proven(subject, _between(start, best)))
+            since, is_proven, pause = board.left_s(), True, _GROWTH * pause
+    if not is_proven:
+        yield (yield from _proven(subject, _between(start, best)))
 
 
-def _proven(subject: _Subject, candidates: list[tuple[Numbers, ...]]) -> Bound | None:
+def _proven(
+    subject: _Subject, candidates: Sequence[tuple[Numbers, ...]]
+) -> Generator[None, None, Bound | None]:
     """By the first multipliers that are verified."""
     for candidate in candidates:
         try:
-            upper = verified_bound(subject.chain, candidate)
+            upper = yield from proving(subject.chain, candidate)
         except UnverifiedMultipliers:
             continue
         return subject.bound(
@@ -157,11 +177,12 @@ def _proven(subject: _Subject, candidates: list[tuple[Numbers, ...]]) -> Bound |
     return None
 
 
-def _towards(
-    start: tuple[Numbers, ...], end: tuple[Numbers, ...], share: float
-) -> tuple[Numbers, ...]:
-    """A mean of multipliers, feasible as both are."""
-    return tuple((1.0 - share) * e + share * s for s, e in zip(start, end, strict=True))
+def _between(start: tuple[Numbers, ...], end: tuple[Numbers, ...]) -> list[tuple[Numbers, ...]]:
+    """Means of multipliers, feasible as both are, nearer and nearer to the first."""
+    return [
+        tuple((1.0 - share) * e + share * s for s, e in zip(start, end, strict=True))
+        for share in _SHARES_OF_START
+    ]
 
 
 def _numbers(multipliers: list[list[float]]) -> tuple[Numbers, ...]:

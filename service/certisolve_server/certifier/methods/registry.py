@@ -2,6 +2,7 @@
 
 from .branching import Branching
 from .chain import MultiplierChain
+from .fourier import Fourier
 from .linear import Linear
 from .mean_value import MeanValue
 from .method import Method
@@ -10,6 +11,7 @@ from .splitting import Splitting
 
 METHODS: tuple[Method, ...] = (
     FusedNorms(),
+    Fourier(),
     MultiplierChain(),
     MeanValue(),
     Splitting(),

@@ -3,5 +3,6 @@
 from .network import Source as Source
 from .network import SpectralNetwork as SpectralNetwork
 from .recognise import recognise as recognise
+from .recognise import recognising as recognising
 
-__all__ = ["Source", "SpectralNetwork", "recognise"]
+__all__ = ["Source", "SpectralNetwork", "recognise", "recognising"]

@@ -1,7 +1,7 @@
 """From a network of fields to a chain of maps and slopes, one block for each frequency.
 
 Blocks of k and -k are conjugates, so one of both stands for both; one more stands for all
-frequencies that no transform treats on its own. Real parts and imaginary ones are rows of their own.
+frequencies that no transform treats on its own. Real and imaginary parts are rows of their own.
 """
 
 import itertools
@@ -44,9 +44,7 @@ class Assembled:
 def assemble(network: SpectralNetwork) -> Assembled:
     """The chain of a network."""
     needed = _needed(network)
-    terms = {
-        number: network.sources[number].terms for number in needed if number >= network.inputs
-    }
+    terms = {number: network.sources[number].terms for number in needed if number >= network.inputs}
     blocks = _frequencies(terms)
     maps: dict[int, dict[int, Interval]] = {}
     errors: dict[int, dict[int, float]] = {}

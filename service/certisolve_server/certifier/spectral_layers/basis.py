@@ -113,9 +113,7 @@ def _periods(center: Tensor) -> tuple[int, ...]:
     return (period,) if period >= center.shape[1] else ()
 
 
-def _on_part_of_period(
-    center: Tensor, period: int
-) -> tuple[Tensor, Tensor, Tensor] | None:
+def _on_part_of_period(center: Tensor, period: int) -> tuple[Tensor, Tensor, Tensor] | None:
     """One pair of waves for each row, by least squares."""
     size = center.square().sum(1)
     angle = 2 * math.pi / period * torch.arange(center.shape[1], dtype=torch.float64)
@@ -173,9 +171,10 @@ def _matrix(
     count, points = shape
     cos, sin = roots_of_unity(period)
     places = (frequencies[:, None] * torch.arange(points)) % period
-    waves = cos.rearranged(lambda ends: ends[places]) * shares.real[:, None] + sin.rearranged(
-        lambda ends: ends[places]
-    ) * shares.imag[:, None].contiguous()
+    waves = (
+        cos.rearranged(lambda ends: ends[places]) * shares.real[:, None]
+        + sin.rearranged(lambda ends: ends[places]) * shares.imag[:, None].contiguous()
+    )
     # Shares of one row side by side.
     order = torch.argsort(rows, stable=True)
     ranks = torch.empty_like(rows)

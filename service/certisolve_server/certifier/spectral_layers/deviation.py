@@ -10,10 +10,9 @@ h_i is without errors, both for inputs of size 1,
 and the network is at most d of the output further than its blocks.
 """
 
-
-import torch
-
-from certisolve_server.certifier.arithmetic import Interval, spectral_norm
+from certisolve_server.certifier.arithmetic import Interval
+from certisolve_server.certifier.arithmetic.rounding import product_up, sqrt_up
+from certisolve_server.certifier.arithmetic.sums import sum_of_sizes
 from certisolve_server.certifier.errors import NotCertified
 
 from .assemble import Assembled
@@ -37,13 +36,19 @@ def deviation(assembled: Assembled, inputs: int) -> float:
         norms = {j: _norm(a) for j, a in assembled.maps[number].items()}
         errors = assembled.errors[number]
         cap = assembled.caps[number]
-        sizes[number] = cap * sum(
-            (norms.get(j, 0.0) + error) * sizes[j] * _UP for j, error in errors.items()
-        ) * _UP
-        changes[number] = cap * sum(
-            (norms.get(j, 0.0) * changes[j] + error * sizes[j]) * _UP
-            for j, error in errors.items()
-        ) * _UP
+        sizes[number] = (
+            cap
+            * sum((norms.get(j, 0.0) + error) * sizes[j] * _UP for j, error in errors.items())
+            * _UP
+        )
+        changes[number] = (
+            cap
+            * sum(
+                (norms.get(j, 0.0) * changes[j] + error * sizes[j]) * _UP
+                for j, error in errors.items()
+            )
+            * _UP
+        )
     found = changes[max(assembled.errors)]
     # False of NaN.
     if not found < float("inf"):
@@ -52,7 +57,7 @@ def deviation(assembled: Assembled, inputs: int) -> float:
 
 
 def _norm(a: Interval) -> float:
-    """The largest of all blocks."""
-    return float(torch.amax(spectral_norm(a)))
-
-
+    """Of all blocks, crudely: errors are small. |A|_2^2 <= |A|_1 |A|_inf."""
+    sizes = a.magnitude
+    rows, columns = sum_of_sizes(sizes, -1).amax(-1), sum_of_sizes(sizes, -2).amax(-1)
+    return float(sqrt_up(product_up(rows, columns)).max())

@@ -90,7 +90,7 @@ class Entries:
     @property
     def norm(self) -> float:
         """At least the norm of all of it."""
-        return (self.size + self.error) * (1.0 + 2.0**-50)
+        return float((self.size + self.error) * (1.0 + 2.0**-50))
 
 
 @dataclass(frozen=True, eq=False)

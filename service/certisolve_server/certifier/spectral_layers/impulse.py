@@ -83,7 +83,10 @@ def _groups(entries: Entries) -> list[Entries]:
     code = (alike * (2 ** torch.arange(alike.shape[1]))).sum(1)
     return [
         Entries(
-            entries.places[code == c], entries.frequencies[code == c], entries.values[code == c], 0.0
+            entries.places[code == c],
+            entries.frequencies[code == c],
+            entries.values[code == c],
+            0.0,
         )
         for c in torch.unique(code).tolist()
     ]
@@ -91,7 +94,9 @@ def _groups(entries: Entries) -> list[Entries]:
 
 def _kernel(entries: Entries, periods: tuple[int, ...]) -> Interval:
     """(out channels, in channels, points): an impulse along axes that are treated alike."""
-    own = [axis for axis in range(len(periods)) if bool((entries.frequencies[:, axis] != ANY).any())]
+    own = [
+        axis for axis in range(len(periods)) if bool((entries.frequencies[:, axis] != ANY).any())
+    ]
     if entries.values[0].numel() * math.prod(periods) > _MOST_NUMBERS:
         raise NotCertified("kernels of spectral layers are too large")
     sizes = tuple(periods[axis] for axis in own) or (1,)

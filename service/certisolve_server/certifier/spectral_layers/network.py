@@ -170,9 +170,7 @@ class Sources:
         )
         slopes = Slopes(one * least, one * most)
         name, number = f"{of.name} in a window", len(self.found)
-        self.found.append(
-            Source(name, of.channels, of.grid, of.atoms, {bare: identity}, slopes)
-        )
+        self.found.append(Source(name, of.channels, of.grid, of.atoms, {bare: identity}, slopes))
         self._windowed[key], self._bare[number] = number, (bare, least, most)
         return number
 
@@ -198,14 +196,11 @@ def grid_of(form: Form) -> tuple[int, ...]:
 
 def flattened(form: Form) -> Mapping[int, Entries]:
     """The terms of a field, its channels as one axis."""
-
     if any(isinstance(atom, Wave) for atom in form.atoms):
         raise NotCertified("is made of waves, not of points of a grid")
     terms = {}
     for source, entries in form.terms.items():
         values = entries.values
-        values = values.reshape(
-            values.shape[0], math.prod(values.shape[1:-1]), values.shape[-1]
-        )
+        values = values.reshape(values.shape[0], math.prod(values.shape[1:-1]), values.shape[-1])
         terms[source] = Entries(entries.places, entries.frequencies, values, entries.error)
     return terms

@@ -8,7 +8,7 @@ are read by value, see `basis`. Whatever does not fit is refused by the name of 
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -29,7 +29,20 @@ Values = Mapping[str, Interval]
 
 
 def recognise(graph: Graph, values: Values | None = None) -> SpectralNetwork:
-    """The network of a graph, as far as differences go.
+    """The network of a graph; see `recognising`."""
+    steps = recognising(graph, values)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            network: SpectralNetwork = end.value
+            return network
+
+
+def recognising(
+    graph: Graph, values: Values | None = None
+) -> Generator[None, None, SpectralNetwork]:
+    """The network of a graph, as far as differences go, in slices of one node.
 
     Args:
         graph: from `prepare`.
@@ -41,7 +54,7 @@ def recognise(graph: Graph, values: Values | None = None) -> SpectralNetwork:
     refusals: list[str] = []
     for axes in _choices(graph):
         try:
-            return _Walk(graph, axes, values or {}).network()
+            return (yield from _Walk(graph, axes, values or {}).network())
         except (NotCertified, NotABound, OutsideDomain) as refusal:
             refusals.append(str(refusal))
     # That of the choice that is most likely comes first.
@@ -64,7 +77,6 @@ class _Walk:
     def __init__(self, graph: Graph, axes: tuple[int, ...], values: Values) -> None:
         self._graph, self._values = graph, values
         self._sources = Sources()
-        self._transforms = False
         self._known: dict[str, Any] = {
             name: constant(each.value) for name, each in graph.constants.items()
         }
@@ -74,10 +86,11 @@ class _Walk:
             form = Form(tuple(atoms), MappingProxyType({}))
             self._known[each.name] = self._sources.begin(each.name, form, None, {})
 
-    def network(self) -> SpectralNetwork:
+    def network(self) -> Generator[None, None, SpectralNetwork]:
         """After the last node."""
         for node in self._graph.nodes:
             self._known[node.name] = self._advance(node)
+            yield
         output = self._known[self._graph.output]
         if not isinstance(output, Form):
             raise NotCertified("the output does not vary")
@@ -137,7 +150,9 @@ class _Walk:
         for form, other in zip(forms, reversed(names), strict=True):
             value = self._values[other].rearranged(lambda ends: ends[0].expand(node.shape))
             slopes = slopes_over_grid(form, value)
-            parts.append(self._sources.begin(f"a factor of {node.name}", form, slopes, flattened(form)))
+            parts.append(
+                self._sources.begin(f"a factor of {node.name}", form, slopes, flattened(form))
+            )
         return added(*parts)
 
     def _shared(self, node: Node, form: Form) -> Form:
@@ -164,5 +179,3 @@ def _atom(axis: int, size: int, axes: tuple[int, ...]) -> tuple[Dense | Grid, ..
     if axis in axes:
         return (Grid(axes.index(axis), size),)
     return (Dense(size),) if size > 1 else ()
-
-

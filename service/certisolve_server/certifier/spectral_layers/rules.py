@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 
 from certisolve_server.certifier.arithmetic import Interval, gamma
@@ -32,7 +33,7 @@ def add(sources: Sources, self: Operand, other: Operand, alpha: float = 1) -> Fo
         raise NotCertified("adds constants")
     form = varying if varying is self else _times(varying, Interval.exact(float(alpha)), sources)
     if isinstance(constant, Interval):
-        form = shapes.expanded(form, torch.broadcast_shapes(form.shape, constant.shape))
+        form = shapes.expanded(form, np.broadcast_shapes(form.shape, constant.shape))
     return form
 
 
@@ -67,7 +68,7 @@ def _exact(number: float) -> Interval:
 
 
 def _times(form: Form, factor: Interval, sources: Sources) -> Form:
-    form = shapes.expanded(form, torch.broadcast_shapes(form.shape, factor.shape))
+    form = shapes.expanded(form, np.broadcast_shapes(form.shape, factor.shape))
     whole = factor.rearranged(lambda ends: ends.expand(form.shape))
     ends = [shapes.without_grids(end, form) for end in (whole.lower, whole.upper)]
     if ends[0] is None or ends[1] is None:
@@ -203,7 +204,9 @@ def select(_: Sources, self: Form, dim: int, index: int) -> Form:
     return shapes.selected(self, dim % len(self.axes), index)
 
 
-def narrow(_: Sources, self: Form, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Form:
+def narrow(
+    _: Sources, self: Form, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Form:
     """Some entries of an axis, one after the other (aten.slice)."""
     axis = dim % len(self.axes)
     if step != 1:

@@ -4,12 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from certisolve_server.certifier.errors import NotCertified
 
-from .form import Atom, Axes, Dense, Entries, Form, Grid, Wave, merged, more, position, spread
+from .form import Atom, Dense, Entries, Form, Grid, Wave, merged, more, position, spread
 
 
 def reshaped(form: Form, shape: tuple[int, ...]) -> Form:
@@ -51,7 +52,9 @@ def _cut(form: Form, place: int, size: int) -> Form:
 
     def change(entries: Entries) -> Entries:
         if isinstance(atom, Dense):
-            return replace(entries, values=entries.values.unflatten(1 + number, (size, rest)))
+            return replace(
+                entries, values=torch.unflatten(entries.values, 1 + number, (size, rest))
+            )
         column = entries.places[:, number : number + 1]
         places = torch.cat(
             [
@@ -95,7 +98,8 @@ def narrowed(form: Form, axis: int, start: int, stop: int) -> Form:
         places[:, number] -= start
         return Entries(places, entries.frequencies[keep], entries.values[keep], entries.error)
 
-    axes = (*form.axes[:axis], (type(atom)(stop - start),), *form.axes[axis + 1 :])
+    part = Dense(stop - start) if isinstance(atom, Dense) else Wave(stop - start)
+    axes = (*form.axes[:axis], (part,), *form.axes[axis + 1 :])
     return form.mapped(change, axes)
 
 
@@ -212,7 +216,7 @@ def summed(form: Form, axis: int) -> Form:
 
 def added(one: Form, other: Form) -> Form:
     """The sum of two tensors."""
-    shape = tuple(torch.broadcast_shapes(one.shape, other.shape))
+    shape = tuple(np.broadcast_shapes(one.shape, other.shape))
     one, other = aligned(expanded(one, shape), expanded(other, shape))
     terms = dict(one.terms)
     for source, entries in other.terms.items():
@@ -241,10 +245,6 @@ def aligned(one: Form, other: Form) -> tuple[Form, Form]:
 
 
 def _alike(one: Form, other: Form, axis: int) -> tuple[Form, Form]:
-    if _kinds(one.axes, axis) == _kinds(other.axes, axis) and one.axes[axis] != other.axes[axis]:
-        # Only channels, differently cut.
-        if all(isinstance(atom, Dense) for atom in one.axes[axis]):
-            return as_channels(one, axis), as_channels(other, axis)
     if all(isinstance(atom, Dense) for form in (one, other) for atom in form.axes[axis]):
         if one.axes[axis] != other.axes[axis]:
             return as_channels(one, axis), as_channels(other, axis)
@@ -257,10 +257,6 @@ def _alike(one: Form, other: Form, axis: int) -> tuple[Form, Form]:
             else:
                 other = spread(other, axis, place)
     return one, other
-
-
-def _kinds(axes: Axes, axis: int) -> list[type]:
-    return [type(atom) for atom in axes[axis]]
 
 
 def without_grids(values: Tensor, form: Form) -> Tensor | None:

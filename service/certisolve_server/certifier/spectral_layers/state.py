@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from certisolve_server.certifier.arithmetic import Interval, concatenate, matmul
@@ -86,7 +87,7 @@ class State:
         if len(rows) == 1 and rows[0].matrix is None and rows[0].place == self.width:
             return None, None
         whole = [self._columns(_identity(row.size), row) for row in rows]
-        batch = torch.broadcast_shapes(*(each.shape[:-2] for each in whole))
+        batch = np.broadcast_shapes(*(each.shape[:-2] for each in whole))
         whole = [
             each.rearranged(lambda ends: ends.expand(*batch, *ends.shape[-2:])) for each in whole
         ]

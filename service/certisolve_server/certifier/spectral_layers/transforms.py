@@ -243,7 +243,9 @@ def _among_waves(form: Form, axis: int, matrix: Interval) -> Form:
         error = more(error, gamma(16) * norm, entries.size)
         return merged(Entries(places, entries.frequencies[at], entries.values[at] * factors, error))
 
-    return form.mapped(change, (*form.axes[:axis], (Wave(center.shape[0]),), *form.axes[axis + 1 :]))
+    return form.mapped(
+        change, (*form.axes[:axis], (Wave(center.shape[0]),), *form.axes[axis + 1 :])
+    )
 
 
 def _only_grid(atoms: tuple[Atom, ...]) -> tuple[int, Grid]:
