@@ -8,6 +8,7 @@ from .mean_value import MeanValue
 from .method import Method
 from .norms import FusedNorms
 from .splitting import Splitting
+from .tube import Tubes
 
 METHODS: tuple[Method, ...] = (
     FusedNorms(),
@@ -17,6 +18,7 @@ METHODS: tuple[Method, ...] = (
     Splitting(),
     Linear(),
     Branching(),
+    Tubes(),
 )
 
 
