@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from certisolve_server.certifier.errors import NotCertified
+from certisolve_server.certifier.errors import NotCertified, UnsupportedOperator
 from certisolve_server.certifier.methods.method import Board
 from certisolve_server.certifier.problem import Problem
 from certisolve_server.certifier.witness import Witness
@@ -40,10 +40,9 @@ def attack(problem: Problem, seed: int, _board: Board) -> Iterator[Witness | Non
     ever smaller steps at random around what it found.
 
     Raises:
-        NotCertified: no witness of a flow is proven.
         UnsupportedOperator: an operator cannot be executed.
     """
-    target = target_of(problem, problem.require_map())
+    target = target_of(problem)
     if bool(target.space.free.any()):
         yield from _Search(problem, target, seed).run()
 
@@ -131,7 +130,7 @@ class _Search:
         x, other = (unflat(self._graph, row) for row in (candidate.x, candidate.other))
         try:
             return self._prover.witness(candidate.kind, x, other)
-        except NotCertified:
+        except (NotCertified, UnsupportedOperator):
             return None
 
 

@@ -23,25 +23,23 @@ from types import MappingProxyType
 from certisolve_server.certifier.arithmetic import Interval, NotABound, OutsideDomain
 from certisolve_server.certifier.domain import Boxes, box
 from certisolve_server.certifier.errors import NotCertified
-from certisolve_server.certifier.problem import Problem
+from certisolve_server.certifier.problem import Flow, Problem
 from certisolve_server.certifier.region import Point, contains, holds
 from certisolve_server.certifier.witness import Kind, Witness
 
 from .changes import Difference, change_along, change_between, weighted
+from .flows import flow_change
 from .lengths import lengths
 from .space import flat
 
 
 class Prover:
-    """Proves witnesses of one problem.
-
-    Raises:
-        NotCertified: it is one of a flow, of which there are no witnesses.
-    """
+    """Proves witnesses of one problem; of a flow, only pairs."""
 
     def __init__(self, problem: Problem) -> None:
-        self._problem, self._graph = problem, problem.require_map()
-        self._difference = Difference(self._graph)
+        self._problem, self._graph = problem, problem.graph
+        is_map = not isinstance(problem.subject, Flow)
+        self._difference = Difference(self._graph) if is_map else None
 
     def witness(self, kind: Kind, x: Point, other: Point) -> Witness:
         """The witness of these points; its bound has room for what machines round otherwise.
@@ -73,15 +71,13 @@ class Prover:
 
     def _change(self, witness: Witness) -> Interval:
         graph, norms = self._graph, self._problem.norms
+        x, other = witness.x, witness.other
         if witness.kind == "direction":
-            return _bounded(lambda: change_along(graph, norms, witness.x, witness.other))
-        x, y = witness.x, witness.other
-        ways: list[Callable[[], Interval]] = [
-            lambda: self._difference.between(norms, x, y),
-            lambda: change_between(graph, norms, x, y),
-        ]
-        found, refusal = None, None
-        for way in ways:
+            if isinstance(self._problem.subject, Flow):
+                raise NotCertified("a witness of a flow is a pair")
+            return _bounded(lambda: change_along(graph, norms, x, other))
+        found, refusal = None, NotCertified("there is no way to enclose the map")
+        for way in self._ways(x, other):
             try:
                 bound = _bounded(way)
             except NotCertified as error:
@@ -89,8 +85,24 @@ class Prover:
                 continue
             found = bound if found is None else found.intersection(bound)
         if found is None:
-            raise NotCertified(str(refusal)) from refusal
+            raise refusal
         return found
+
+    def _ways(self, x: Point, y: Point) -> list[Callable[[], Interval]]:
+        """To enclose the change between two inputs."""
+        graph, norms, subject = self._graph, self._problem.norms, self._problem.subject
+        if isinstance(subject, Flow):
+            ends = flat(graph, x), flat(graph, y)
+            return [
+                lambda: lengths(
+                    weighted(flow_change(subject, *ends), norms.output_weights), norms.outputs
+                )
+            ]
+        ways: list[Callable[[], Interval]] = [lambda: change_between(graph, norms, x, y)]
+        difference = self._difference
+        if difference is not None:
+            ways.append(lambda: difference.between(norms, x, y))
+        return ways
 
     def _require_inside(self, witness: Witness) -> None:
         graph, region = self._graph, self._problem.region

@@ -1,18 +1,18 @@
 """What is attacked: a map in plain floats, where it is to be searched, and in which norms."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from certisolve_server.certifier.arithmetic import Interval
-from certisolve_server.certifier.execution import Executable, Execution
-from certisolve_server.certifier.graph.node import Graph
-from certisolve_server.certifier.problem import Problem
+from certisolve_server.certifier.execution import Executable, Execution, Replacements
+from certisolve_server.certifier.problem import Flow, Problem
 
 from .ascent import Slopes
+from .flows import FlowExecution
 from .gates import KINKED, softened
 from .space import Space, space_of
 
@@ -27,34 +27,34 @@ class Target:
     Args:
         space: the region.
         slopes: the norms.
-        execution: the map.
+        function: the map, with other functions in place of some operators.
         is_kinked: whether it has operators that are not smooth.
         numbers: that one point passes through: what an evaluation costs.
     """
 
     space: Space
     slopes: Slopes
-    execution: Execution
+    function: Callable[[Replacements | None], Executable]
     is_kinked: bool
     numbers: int
 
     def hard(self) -> Executable:
         """The map itself."""
-        return self.execution.function()
+        return self.function(None)
 
     def annealed(self, steps: int) -> Iterator[Executable]:
         """The map with its kinks softened, less and less."""
         for i in range(steps):
-            yield self.execution.function(softened(_COOLING**i)) if self.is_kinked else self.hard()
+            yield self.function(softened(_COOLING**i)) if self.is_kinked else self.hard()
 
 
-def target_of(problem: Problem, graph: Graph) -> Target:
-    """What a search needs of a problem, whose map is that of the graph.
+def target_of(problem: Problem) -> Target:
+    """What a search needs of a problem.
 
     Raises:
         UnsupportedOperator: an operator cannot be executed.
     """
-    space, norms = space_of(problem), problem.norms
+    space, norms, graph = space_of(problem), problem.norms, problem.graph
     shapes = {each.name: each.shape for each in graph.inputs}
     shapes |= {each.name: each.shape for each in graph.nodes}
     numbers = sum(math.prod(shape) for shape in shapes.values())
@@ -66,7 +66,10 @@ def target_of(problem: Problem, graph: Graph) -> Target:
         space.free,
     )
     is_kinked = any(node.operator in KINKED for node in graph.nodes)
-    return Target(space, slopes, Execution(graph), is_kinked, numbers)
+    if isinstance(problem.subject, Flow):
+        flow = FlowExecution(problem.subject)
+        return Target(space, slopes, flow.function, is_kinked, 4 * flow.steps * numbers)
+    return Target(space, slopes, Execution(graph).function, is_kinked, numbers)
 
 
 def _plain(weights: Interval | None, entries: int) -> Tensor:
