@@ -73,7 +73,8 @@ def main() -> None:
         sys.exit("no times are published from a busy machine")
     torch.set_num_threads(1)
     chosen = [case for case in cases() if arguments.only in case.name]
-    console = Console(highlight=False)
+    # Wide enough for all columns where the output is no terminal.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 220)
     rows = [row(case) for case in track(chosen, "certifying", console=Console(stderr=True))]
     console.print(table(HEADINGS, rows))
     if arguments.write:
