@@ -17,6 +17,7 @@ from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.partition import (
     MAX_INPUTS,
     Bounding,
+    ByBoth,
     ByIntervals,
     ByTaylor,
     Outside,
@@ -89,16 +90,17 @@ def _best_bounding(problem: Problem, box: Boxes) -> tuple[str, Bounding]:
 
 
 def _by_taylor(problem: Problem, box: Boxes) -> Bounding | None:
-    """None of endless boxes, and of graphs that are none for tapes."""
+    """None of graphs that are none for tapes; endless boxes are for intervals."""
     graph, flat = problem.require_map(), box.flat()
-    is_bounded = bool((flat.lower.isfinite() & flat.upper.isfinite()).all())
-    tape = record(graph) if is_bounded else None
+    tape = record(graph)
     if tape is None:
         return None
-    return ByTaylor(tape, box, problem.norms, Outside(problem.region, graph))
+    by_taylor = ByTaylor(tape, box, problem.norms, Outside(problem.region, graph))
+    is_finite = bool((flat.lower.isfinite() & flat.upper.isfinite()).all())
+    return by_taylor if is_finite else ByBoth(by_taylor, _by_intervals(problem, box))
 
 
-def _by_intervals(problem: Problem, box: Boxes) -> Bounding:
+def _by_intervals(problem: Problem, box: Boxes) -> ByIntervals:
     graph = problem.require_map()
     entries = box.flat().shape[1]
     if entries > MAX_INPUTS:

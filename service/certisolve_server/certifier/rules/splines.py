@@ -8,6 +8,7 @@ gives f when level d of it is taken at argument d. All points are floats, all we
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from types import MappingProxyType
 
 import torch
@@ -77,9 +78,22 @@ def edge_functions(
     knots: Abstraction, coefficients: Abstraction, base: Abstraction, degree: int
 ) -> SplineEdges:
     """The functions of a layer, from its constants."""
-    inputs, outputs = base.shape
-    of_edges = coefficients.value.lower[0].reshape(inputs, -1, outputs)
-    return SplineEdges(knots.value.lower[0], of_edges, base.value.lower[0], degree)
+    parts = [each.value.lower[0].contiguous() for each in (knots, coefficients, base)]
+    numbers = [part.numpy().tobytes() for part in parts]
+    return _edge_functions(*numbers, *base.shape, degree)
+
+
+@lru_cache(maxsize=16)
+def _edge_functions(
+    knots: bytes, coefficients: bytes, base: bytes, inputs: int, outputs: int, degree: int
+) -> SplineEdges:
+    """From float64 numbers: a walk over many boxes asks for the same layer again and again."""
+    t, c, w = (
+        torch.frombuffer(bytearray(numbers), dtype=torch.float64)
+        for numbers in (knots, coefficients, base)
+    )
+    of_edges = c.reshape(inputs, -1, outputs)
+    return SplineEdges(t.reshape(inputs, -1), of_edges, w.reshape(inputs, outputs), degree)
 
 
 #: By name of the pattern.
