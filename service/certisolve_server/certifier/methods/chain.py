@@ -19,7 +19,7 @@ from certisolve_server.certifier.chains import (
     improving_between,
     recheck_between,
 )
-from certisolve_server.certifier.errors import NotCertified
+from certisolve_server.certifier.errors import InvalidRequest, NotCertified
 from certisolve_server.certifier.problem import Problem
 from certisolve_server.certifier.structure import TooLarge, chained, layers_of
 from certisolve_server.certifier.structure.circles import circles_of
@@ -48,7 +48,10 @@ class MultiplierChain:
         form = _form_of(problem)
         parts = from_json(evidence)
         claimed = BetweenCertificate(_LARGEST, form.inputs, form.outputs, parts)
-        return Bound(form.whole(recheck_between(form.chain, claimed))).upper
+        try:
+            return Bound(form.whole(recheck_between(form.chain, claimed))).upper
+        except InvalidRequest as error:
+            raise NotCertified(f"the evidence is of another chain: {error}") from error
 
 
 _LARGEST = torch.finfo(torch.float64).max
