@@ -36,9 +36,14 @@ def write_certify_models(root: Path) -> None:
     write_artifact(root, Network(), _network_manifest())
 
 
-def hard(**more: Any) -> dict[str, Any]:
-    """A question about `network` whose search goes on as long as it may."""
-    corner = np.ones(2)
+def hard(reach: float = 1.0, **more: Any) -> dict[str, Any]:
+    """A question about `network` whose search goes on as long as it may.
+
+    Args:
+        reach: of the box; another one is another question.
+        more: of the question.
+    """
+    corner = np.full(2, reach)
     return {
         "lower": dict.fromkeys(_NAMES, -corner),
         "upper": dict.fromkeys(_NAMES, corner),

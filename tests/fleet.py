@@ -101,6 +101,12 @@ class Process:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def said(self) -> str:
         """What it has written since its last start."""
         return self._log.read_text(errors="replace")

@@ -203,7 +203,7 @@ def test_bounds_that_get_better_are_events(hard_server: LocalServer):
 
 def test_an_event_carries_the_certificate_without_its_evidence(hard_server: LocalServer):
     with Client(hard_server.http, timeout=60) as client:
-        job = client.submit_certify("network", **hard(budget_s=8.0, seed=3))
+        job = client.submit_certify("network", **hard(0.9, budget_s=8.0))
         url = f"{hard_server.http}/v1/jobs/{job.id}/events"
         with httpx.stream("GET", url, timeout=60) as reply:
             lines = reply.iter_lines()
@@ -218,7 +218,7 @@ def test_an_event_carries_the_certificate_without_its_evidence(hard_server: Loca
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_cancelling_ends_a_search_at_once(scheme, hard_server: LocalServer):
     with Client(hard_server.url(scheme), timeout=60) as client:
-        job = client.submit_certify("network", **hard(budget_s=120.0))
+        job = client.submit_certify("network", **hard(0.8, budget_s=120.0))
         next(info for info in job.events() if info.status == "running")
         job.cancel()
         with pytest.raises(Cancelled):
@@ -243,7 +243,7 @@ def test_two_clients_at_once_are_both_answered(server: LocalServer):
 
 def test_solves_are_answered_while_a_search_goes_on(hard_server: LocalServer):
     with Client(hard_server.http, timeout=60) as client:
-        job = client.submit_certify("network", **hard(budget_s=60.0, seed=5))
+        job = client.submit_certify("network", **hard(0.7, budget_s=60.0))
         next(info for info in job.events() if info.status == "running")
         for _ in range(50):
             client.solve("double", {"u0": CENTER})
