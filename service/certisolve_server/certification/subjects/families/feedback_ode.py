@@ -83,9 +83,10 @@ def _feedback_loop(asked: Asked) -> Described:
         if measurements > 1
         else "the open loop of one measurement, which observers do not correct"
     )
+    ahead = f"{steps * manifest.stepping.dt:g}"
     text = (
-        f"{counted(steps, 'step')} of Euler's, {manifest.stepping.dt:g} each, as served: {loop}; {name} "
-        f"to {name} {steps * manifest.stepping.dt:g} later"
+        f"{counted(steps, 'step')} of Euler's, {manifest.stepping.dt:g} each, as served: {loop}; "
+        f"{name} to {name} {ahead} later"
     )
     return Described(graph, text, steps > manifest.stepping.max_steps)
 

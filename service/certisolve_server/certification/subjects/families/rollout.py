@@ -32,10 +32,10 @@ def steps_of_a_rollout(asked: Asked) -> Described:
         )
     else:
         graph, begin = rollout(step, steps), asked.varying
+    dt = manifest.stepping.dt
     text = (
-        f"{counted(steps, 'step')} of {manifest.stepping.dt:g}{asked.grid}{asked.postprocesses}, as "
-        f"served: {begin} to {asked.output} at t = "
-        f"{steps * manifest.stepping.dt:g}"
+        f"{counted(steps, 'step')} of {dt:g}{asked.grid}{asked.postprocesses}, as served: {begin} "
+        f"to {asked.output} at t = {steps * dt:g}"
     )
     return Described(graph, text, steps > manifest.stepping.max_steps)
 
