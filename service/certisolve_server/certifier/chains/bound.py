@@ -18,8 +18,10 @@ from .verify import UnverifiedMultipliers, verified_bound, verifying
 #: What proves a bound: norms of maps, or multipliers that were verified.
 Method = Literal["product", "liplt", "closed_form", "lipsdp"]
 
-#: LipLT takes the square of as many norms; beyond, the multipliers in closed form are better too.
+# LipLT takes the square of as many norms; beyond, the multipliers in closed form are better too,
+# and the best ones of small chains are found before it is done.
 _MOST_MAPS_OF_LIPLT = 16
+_LEAST_NEURONS_OF_LIPLT = 512
 
 # What is claimed beyond what was proven here: another machine sums in another order, and is to come
 # to a bound that is not above the one that it rechecks.
@@ -29,7 +31,7 @@ _MARGIN = 1.0 + 2.0**-32
 _SHARES_OF_START = (0.0, 1e-9, 1e-6, 1e-3, 0.1)
 
 # What the search has to gain before it is proven what it found, and when it ends.
-_WORTH_A_PROOF = 0.98
+_WORTH_A_PROOF = 0.9
 _WORTH_A_LAST_PROOF = 1.0 - 1e-9
 
 
@@ -104,7 +106,7 @@ def improving_scaled(
         free_outputs: whether outputs may be scaled, as for l1.
     """
     part = ends.of(chain)
-    for found in _by_norms(part):
+    for found in _by_norm(part, "product"):
         yield replace(found, ends=ends)
     layers, last = stages(part), part.centers[-1]
     for candidate in _worth_a_proof(search(layers, last, free_inputs, free_outputs)):
@@ -137,13 +139,14 @@ def _proven(chain: Chain, certificate: ChainCertificate) -> float:
 
 
 def _improving(chain: Chain, start: tuple[Numbers, ...]) -> Iterator[ChainCertificate | None]:
-    yield from _by_norms(chain)
+    yield from _by_norm(chain, "product")
     if not chain.slopes:
         return
     if start:
         yield (yield from _verified(chain, "lipsdp", [start]))
-    first = closed_form(chain)
-    yield (yield from _verified(chain, "closed_form", [first]))
+    yield (yield from _verified(chain, "closed_form", [closed_form(chain)]))
+    if _is_large(chain):
+        yield from _by_norm(chain, "liplt")
     layers, last = stages(chain), chain.centers[-1]
     inside, _ = chosen(layers, by_neuron, 1.0)
     for found in _worth_a_proof(search(layers, last)):
@@ -152,6 +155,11 @@ def _improving(chain: Chain, start: tuple[Numbers, ...]) -> Iterator[ChainCertif
             continue
         candidates = _candidates(found, inside)
         yield (yield from _verified(chain, "lipsdp", candidates))
+
+
+def _is_large(chain: Chain) -> bool:
+    neurons = sum(slopes.neurons for slopes in chain.slopes)
+    return neurons > _LEAST_NEURONS_OF_LIPLT and len(chain.maps) <= _MOST_MAPS_OF_LIPLT
 
 
 def _worth_a_proof(candidates: Iterator[Found | None]) -> Iterator[Found | None]:
@@ -176,13 +184,10 @@ def _candidates(found: Found, inside: Sequence[Numbers]) -> list[tuple[Numbers, 
     return [_towards(inside, found.multipliers, share) for share in shares]
 
 
-def _by_norms(chain: Chain) -> Iterator[ChainCertificate]:
-    uppers: list[tuple[Method, float]] = [("product", float(product_bound(chain)))]
-    if 1 < len(chain.maps) <= _MOST_MAPS_OF_LIPLT:
-        uppers.append(("liplt", float(liplt_bound(chain))))
-    for method, upper in uppers:
-        if upper * _MARGIN < float("inf"):
-            yield ChainCertificate(upper * _MARGIN, method)
+def _by_norm(chain: Chain, method: Method) -> Iterator[ChainCertificate]:
+    upper = float(product_bound(chain) if method == "product" else liplt_bound(chain))
+    if upper * _MARGIN < float("inf"):
+        yield ChainCertificate(upper * _MARGIN, method)
 
 
 def _verified(
