@@ -19,7 +19,7 @@ from certisolve_server.certifier.operators.fourier import roots_of_unity
 _MOST_WAVES = 4
 
 # Of the largest share of a row: what is below is left to the deviation.
-_NOTHING = 2.0**-24
+_NOTHING = 2.0**-20
 
 # Shares that are this close to a short number are that number, on every grid alike.
 _SHORT, _CLOSE = 2.0**-28, 2.0**-36

@@ -84,7 +84,7 @@ class Entries:
         """
         squares = (self.values.real.square() + self.values.imag.square()).sum()
         terms = 2 * max(1, self.values.numel()) + 8
-        meeting = 2.0 ** (self.frequencies.shape[1] / 2)
+        meeting = math.sqrt(2 ** int(self.frequencies.shape[1]))
         return math.sqrt(float(squares)) * meeting * (1.0 + 2.0 * gamma(terms))
 
     @property
