@@ -27,8 +27,8 @@ from .tally import Tally
 _log = logging.getLogger(__name__)
 #: Of the time until a deadline, what the end of a search and the way of the answer take.
 _MARGIN_S = 0.5
-#: Beyond its budget, what a search may take to begin and to end.
-_GRACE_S = 60.0
+#: What the start of a process may take, and, beyond its budget, a search to begin and to end.
+_START_S, _GRACE_S = 120.0, 60.0
 #: How often a job is begun whose prover dies before anything is proven.
 _ATTEMPTS = 2
 
@@ -204,8 +204,9 @@ class Certifications:
         job, ended = held.job, False
         message = channel.encode_job(header, encode_job(job).to_bytes())
         try:
-            async with asyncio.timeout(self._limit_s(job, header["budget_s"])):
+            async with asyncio.timeout(self._limit_s(job, _START_S)):
                 await prover.open()
+            async with asyncio.timeout(self._limit_s(job, header["budget_s"] + _GRACE_S)):
                 async with aclosing(prover.prove(message)) as said:
                     async for kind, payload in said:
                         ended = kind in (channel.DONE, channel.REFUSED)
@@ -224,8 +225,8 @@ class Certifications:
                 prover.kill()
         return None
 
-    def _limit_s(self, job: SolveJob, budget_s: float) -> float:
-        limit_s, deadline = budget_s + _GRACE_S, job.terms.deadline
+    def _limit_s(self, job: SolveJob, limit_s: float) -> float:
+        deadline = job.terms.deadline
         if deadline is None:
             return limit_s
         return min(limit_s, max(0.0, deadline - self._clock() - _MARGIN_S / 2))
