@@ -1,4 +1,4 @@
-"""Fourier neural operators get bounds that hold, the same on all grids, and that can be rechecked."""
+"""Fourier neural operators get bounds that hold, are the same on all grids, and are rechecked."""
 
 import itertools
 import json
@@ -146,8 +146,8 @@ def test_evidence_that_proves_nothing_is_refused():
         Fourier().recheck(problem, {"proof": "faith"})
     with pytest.raises(NotCertified):
         Fourier().recheck(problem, {"proof": "multipliers", "multipliers": [[1.0]]})
+    huge = [[1e9] * 4, [1e9] * 4, [1e9] * 8]
     with pytest.raises(NotCertified):
-        huge = [[1e9] * 4, [1e9] * 4, [1e9] * 8]
         Fourier().recheck(problem, {"proof": "multipliers", "multipliers": huge})
 
 

@@ -153,7 +153,7 @@ def test_a_network_is_the_product_of_its_layers(module, shape):
 
 def largest(network: SpectralNetwork) -> float:
     """The product of norms, crudely: of each term the largest block."""
-    sizes = {number: 1.0 for number in range(network.inputs)}
+    sizes = dict.fromkeys(range(network.inputs), 1.0)
     for number, source in enumerate(network.sources):
         if number < network.inputs:
             continue
