@@ -15,8 +15,8 @@ from certisolve_server.certifier.errors import NotCertified
 
 from .bounding import Bounding, middles
 
-LEAF = -1
 _FIRST = ord("0")
+LEAF = ord(".") - _FIRST
 
 #: Their codes are characters of ASCII.
 MAX_INPUTS = 24
@@ -26,9 +26,7 @@ _MAX_LEVELS = 4096
 
 def encode(levels: Sequence[Tensor]) -> list[str]:
     """The codes of boxes, level by level, as text."""
-    return [
-        "".join("." if c == LEAF else chr(_FIRST + c) for c in level.tolist()) for level in levels
-    ]
+    return ["".join(chr(_FIRST + code) for code in level.tolist()) for level in levels]
 
 
 def decode(level: str, inputs: int) -> Tensor:
@@ -37,8 +35,9 @@ def decode(level: str, inputs: int) -> Tensor:
     Raises:
         NotCertified: one is none.
     """
-    codes = torch.tensor([LEAF if char == "." else ord(char) - _FIRST for char in level])
-    if not bool(((codes >= LEAF) & (codes < 3 * inputs)).all()):
+    codes = torch.tensor([ord(char) - _FIRST for char in level])
+    is_code = (codes == LEAF) | ((codes >= 0) & (codes < 3 * inputs))
+    if not bool(is_code.all()):
         raise NotCertified("a code of the tree is none")
     return codes
 

@@ -2,7 +2,7 @@
 
 from certisolve_server.certifier.arithmetic import Interval
 
-from .abstraction import Abstraction, aligned, mapped_linearly, scaled, spread, total
+from .abstraction import Abstraction, aligned, chained, mapped_linearly, scaled, spread, total
 from .operands import Operand, as_abstraction, broadcast_shape
 from .rule import Rules
 
@@ -26,8 +26,13 @@ def subtract_from(self: Operand, other: Operand, alpha: float) -> Abstraction:
 
 
 def multiply(self: Operand, other: Operand) -> Abstraction:
-    """The product x y: differences are x(p) (y(p) - y(q)) + y(q) (x(p) - x(q))."""
+    """The product x y: differences are x(p) (y(p) - y(q)) + y(q) (x(p) - x(q)).
+
+    Of a tensor with itself, the square, which is never negative.
+    """
     x, y = as_abstraction(self), as_abstraction(other)
+    if x is y:
+        return chained(x, x.value.square(), lambda: 2.0 * x.value)
     shape = broadcast_shape(x, y)
     left, right = _aligned(x, shape), _aligned(y, shape)
     parts = (scaled(left, y.jacobian, shape), scaled(right, x.jacobian, shape))

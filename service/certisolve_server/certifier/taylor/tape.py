@@ -192,6 +192,8 @@ class _Recorder:
     def _nonlinear(self, node: Node, operator: str) -> Abstraction:
         if node.operator == EDGES:
             return self._edges(node)
+        if operator == "mul.Tensor" and node.arguments["self"] == node.arguments["other"]:
+            return self._append(Apply(find("square"), self._spread(node, "self")), node.shape)
         if operator == "mul.Tensor":
             left, right = (self._spread(node, name) for name in ("self", "other"))
             return self._append(Multiply(left, right), node.shape)
