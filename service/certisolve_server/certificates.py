@@ -3,19 +3,57 @@
 import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from functools import partial
 from typing import Self
 
 from .answers import Certified
+from .certification import question
+from .certification.cache import CertificateCache
+from .certification.version import CERTIFIER
 from .errors import ErrorCode, ServingError
-from .jobs import Array
+from .jobs import Array, Outcome, SolveJob
 from .pending import Pending
 from .telemetry import Metrics
+
+# Hashing more than this would keep other requests waiting.
+_MAX_HASHED_IN_PLACE = 1 << 20
 
 
 def certified_of(outputs: Sequence[Array]) -> Certified:
     """The certificate in the arrays of an outcome or a frame."""
     [document] = outputs
     return Certified(document.tobytes())
+
+
+class KnownCertificates:
+    """Certificates that were asked for through this process, to answer the same question at once.
+
+    Arguments:
+        max_bytes: of all together.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._cache = CertificateCache(max_bytes)
+
+    async def find(self, job: SolveJob) -> Certified | None:
+        """A certificate that answers a job as well as its search would; None if none is known."""
+        document = self._cache.find(await _key(job), question.search_of(job.work.question))
+        return None if document is None else Certified(document)
+
+    async def best(self, job: SolveJob, outcome: Outcome) -> Certified:
+        """The better one of what a job found and what is known; it is known from here on."""
+        [found] = outcome.outputs
+        search = question.search_of(job.work.question)
+        if job.terms.deadline is not None:
+            # The deadline may have ended the search before its budget did.
+            search = {**search, "budget_s": 0.0}
+        return Certified(self._cache.put(await _key(job), search, found.tobytes()))
+
+
+async def _key(job: SolveJob) -> str:
+    asked = question.Question(job.work.question, job.inputs)
+    compute = partial(question.key, asked, job.model, CERTIFIER)
+    return compute() if job.num_bytes <= _MAX_HASHED_IN_PLACE else await asyncio.to_thread(compute)
 
 
 class CertifyStream(AsyncIterator[Certified]):

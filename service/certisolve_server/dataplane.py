@@ -10,7 +10,7 @@ from . import directions
 from .answers import Certified, Derivative, Solution
 from .broker import AbstractBroker
 from .catalog import Catalog, ModelEntry
-from .certificates import CertifyStream, certified_of
+from .certificates import CertifyStream, KnownCertificates, certified_of
 from .certification.request import CertifyRequest
 from .derivatives import derivative_of
 from .errors import (
@@ -84,6 +84,7 @@ class DataPlane:
         self._tracing = tracing or Tracing.disabled()
         self._needs_every_model = needs_every_model
         self._intake = Intake(catalog, limits, metrics, clock)
+        self._known = KnownCertificates(limits.certificate_cache_bytes)
 
     # --- Models and health ------------------------------------------------------------------------
 
@@ -345,11 +346,14 @@ class DataPlane:
     async def _certify(self, request: CertifyRequest, terms: Terms) -> Certified:
         with self._tracing.solve(request.model, terms.traceparent) as traceparent:
             job = self._intake.admit_certification(request, terms, traceparent)
+            known = await self._known.find(job)
+            if known is not None and not terms.idempotency_key:
+                return known
             pending = await self._submit(job, None, self._broker, keep_result=False)
             outcome = await pending.outcome(self._patience_s(terms, request.budget_s))
             if outcome is None:
                 raise await pending.given_up()
-            return certified_of(outcome.outputs)
+            return await self._known.best(job, outcome)
 
     async def _certify_within(
         self, request: CertifyRequest, terms: Terms, wait_s: float | None
@@ -363,12 +367,15 @@ class DataPlane:
             return await self._certify(request, terms)
         with self._tracing.solve(request.model, terms.traceparent) as traceparent:
             job = self._intake.admit_certification(request, terms, traceparent)
+            known = await self._known.find(job)
+            if known is not None and not terms.idempotency_key:
+                return known
             pending = await self._submit(job, None, self._jobs_broker, keep_result=False)
             outcome = await pending.outcome(patience_s)
             if outcome is None and (pending.shared or await pending.broker.keep(pending.id)):
                 return await self._accepted(pending)
             outcome = outcome or await pending.broker.result(pending.id)
-            return certified_of(outcome.outputs)
+            return await self._known.best(job, outcome)
 
     async def _submit_certify(self, request: CertifyRequest, terms: Terms) -> JobView:
         with self._tracing.solve(request.model, terms.traceparent) as traceparent:

@@ -32,11 +32,13 @@ class Limits:
         max_body_bytes: of one request.
         max_wait_s: longest a caller is kept waiting without a deadline of its own.
         max_certify_s: longest search for a certificate.
+        certificate_cache_bytes: of certificates that are kept to answer again.
     """
 
     max_body_bytes: int
     max_wait_s: float
     max_certify_s: float = 600.0
+    certificate_cache_bytes: int = 64 << 20
 
 
 class Intake:

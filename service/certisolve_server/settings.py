@@ -59,7 +59,8 @@ class Settings(BaseSettings):
             for a worker that runs none.
         certify_threads: compute threads of each; 0 leaves it to the libraries.
         max_certify_bytes: most memory of each; 0 for no limit.
-        certificate_cache_bytes: most bytes of certificates a worker keeps to answer again.
+        certificate_cache_bytes: most bytes of certificates that a gateway or a worker keeps to
+            answer again.
         lease_s: silence after which a worker's jobs go to others; it speaks three times as often.
         max_deliveries: times a job may be running when its worker dies before it is put aside.
         drain_s: longest time a stopping worker is given to finish what is on its device.

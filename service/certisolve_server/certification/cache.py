@@ -107,7 +107,8 @@ def _kept(document: bytes, search: Mapping[str, Any]) -> Kept:
         upper=math.inf if said["upper"] is None else said["upper"],
         lower=said["lower"],
         status=said["status"],
-        budget_s=search["budget_s"],
+        # One that was cut short was given less than it was to have.
+        budget_s=0.0 if "search" in said.get("methods", {}) else search["budget_s"],
         gap=search["gap"],
         max_splits=search["max_splits"],
     )

@@ -44,6 +44,7 @@ def limits_of(settings: Settings) -> Limits:
         max_body_bytes=settings.max_body_bytes,
         max_wait_s=settings.max_wait_s,
         max_certify_s=settings.max_certify_s,
+        certificate_cache_bytes=settings.certificate_cache_bytes,
     )
 
 

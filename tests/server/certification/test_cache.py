@@ -79,3 +79,9 @@ def test_without_room_nothing_is_kept():
     cache = CertificateCache(0)
     assert cache.put("q", search(), document()) == document()
     assert len(cache) == 0
+
+
+def test_a_search_that_was_cut_short_is_made_again(cache):
+    cache.put("q", search(), document(methods={"search": "was cut short: its process died"}))
+    assert cache.find("q", search(budget_s=1.0)) is None
+    assert cache.find("q", search(gap=2.0)) is not None
