@@ -8,9 +8,11 @@ from torch.export import ExportedProgram
 from certisolve.manifest import Manifest
 from certisolve_server import horizon
 from certisolve_server.certification.request import CertifyRequest
+from certisolve_server.certifier.prepare import prepare
 from certisolve_server.certifier.problem import Subject as Map
 from certisolve_server.errors import InvalidOption, OutOfRange
 
+from .networks import Reading
 from .variables import Variables
 
 
@@ -39,6 +41,7 @@ class Asked:
         program: of the model.
         inputs: checked.
         output: name of the one that is asked for.
+        reading: gives graphs of the program.
     """
 
     request: CertifyRequest
@@ -46,6 +49,7 @@ class Asked:
     program: ExportedProgram
     inputs: Variables
     output: str
+    reading: Reading = prepare
 
     @property
     def varying(self) -> str:

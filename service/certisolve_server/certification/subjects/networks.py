@@ -14,6 +14,11 @@ from certisolve_server.certifier.prepare import prepare
 
 from .postprocesses import postprocess
 
+#: From a program, the shapes of what varies, all else, and the number of an output to its graph.
+Reading: TypeAlias = Callable[
+    [ExportedProgram, Mapping[str, tuple[int, ...]], Mapping[str, Tensor], int], Graph
+]
+
 #: The graph of one output or state of the program, by its name.
 Network: TypeAlias = Callable[[str], Graph]
 
@@ -26,6 +31,7 @@ def network(
     program: ExportedProgram,
     varying: Mapping[str, tuple[int, ...]],
     frozen: Mapping[str, Tensor],
+    reading: Reading = prepare,
 ) -> Network:
     """What gives the graphs of a pass: outputs as callers get them, and states.
 
@@ -34,6 +40,7 @@ def network(
         program: takes inputs, states and parameters, returns outputs and states.
         varying: shapes by name; states with `STATE` in front.
         frozen: all others.
+        reading: gives graphs of the program.
 
     Returns:
         A function that raises UnsupportedOperator, PossiblyDiscontinuous or NotCertified where
@@ -44,7 +51,7 @@ def network(
 
     def raw(name: str) -> Graph:
         position = (returned + states).index(name)
-        return named(program, taken(manifest), varying, frozen, position)
+        return named(program, taken(manifest), varying, frozen, position, reading)
 
     def graph(name: str) -> Graph:
         return raw(name) if name in states else postprocess(manifest, name, varying, frozen, raw)
@@ -65,6 +72,7 @@ def named(
     varying: Mapping[str, tuple[int, ...]],
     frozen: Mapping[str, Tensor],
     output: int,
+    reading: Reading = prepare,
 ) -> Graph:
     """The graph of an output, its inputs by names of ours instead of the program's.
 
@@ -74,6 +82,7 @@ def named(
         varying: shapes by name, in the order that inputs of the graph are to have.
         frozen: all others.
         output: which, counted from 0.
+        reading: gives graphs of the program.
 
     Raises:
         UnsupportedOperator: the program takes another number of inputs, or see `prepare`.
@@ -84,7 +93,7 @@ def named(
             "the program", "inputs", f"takes {len(theirs)} tensors, not {len(names)}"
         )
     by_name = dict(zip(names, theirs, strict=True))
-    graph = prepare(
+    graph = reading(
         program,
         {by_name[name]: shape for name, shape in varying.items()},
         {by_name[name]: value for name, value in frozen.items()},

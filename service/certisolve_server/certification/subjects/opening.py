@@ -1,6 +1,7 @@
 """A request, held against the manifest, as a problem."""
 
 import math
+from dataclasses import replace
 
 from torch.export import ExportedProgram
 
@@ -8,8 +9,11 @@ from certisolve.manifest import Manifest, TensorSpec
 from certisolve_server.certification.request import CertifyRequest
 from certisolve_server.certifier.dynamics.assembly import Assembly
 from certisolve_server.certifier.dynamics.rollouts import selected
+from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.graph.node import Graph, Ref
 from certisolve_server.certifier.problem import Flow, Problem
+from certisolve_server.certifier.problem import Subject as Map
+from certisolve_server.certifier.rounding_radius import executed
 from certisolve_server.errors import InvalidOption, OutOfRange
 
 from .asked import Asked
@@ -36,22 +40,42 @@ def open_subject(request: CertifyRequest, manifest: Manifest, program: ExportedP
     output = _output(request, manifest)
     inputs = variables(request, manifest)
     where = region(request, manifest, inputs)
-    found = described(Asked(request, manifest, program, inputs, output.name))
+    asked = Asked(request, manifest, program, inputs, output.name)
+    found = described(asked)
     graph = found.map.field if isinstance(found.map, Flow) else found.map
     shape = _shape(graph)
     measured = norms(request, manifest, inputs, output, shape)
-    subject, text = found.map, found.text
-    if request.component is not None and isinstance(subject, Graph):
+    text = found.text
+    if request.component is not None and isinstance(found.map, Graph):
         _check_component(request.component, math.prod(shape))
-        subject = _component(subject, request.component)
         text += f"; of it the one value of index {request.component}"
     return Subject(
-        Problem(subject, where, measured),
+        Problem(_wanted(found.map, request), where, measured),
         text,
         output.name,
         inputs.sizes,
+        _executed(asked) if request.soundness == "float" else None,
         ("horizon",) if found.beyond_horizon else (),
     )
+
+
+def _executed(asked: Asked) -> Graph:
+    """What is computed, with its rounding, instead of the map on reals."""
+    found = described(replace(asked, reading=executed)).map
+    if isinstance(found, Flow):
+        raise NotCertified(
+            f"{asked.manifest.name}: of an exact flow nothing is executed; ask for level real"
+        )
+    wanted = _wanted(found, asked.request)
+    assert isinstance(wanted, Graph)
+    return wanted
+
+
+def _wanted(found: Map, request: CertifyRequest) -> Map:
+    """The map to all values of its output, or to the one that is asked for."""
+    if request.component is None or isinstance(found, Flow):
+        return found
+    return _component(found, request.component)
 
 
 def _output(request: CertifyRequest, manifest: Manifest) -> TensorSpec:

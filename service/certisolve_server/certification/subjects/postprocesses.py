@@ -93,7 +93,6 @@ class _Change:
     def _conserved(self, field: str) -> str:
         """The field moved along the quadrature weights w: u - w (w.u - b) / w.w."""
         weights = self._weights(field)
-        flat = self._integrals(field, weights)
         source = self._spec.integral_of
         if source is None:
             wanted = self._constant(torch.tensor(self._spec.value, dtype=torch.float64))
@@ -101,9 +100,13 @@ class _Change:
             wanted = self._integrals(self._constant(self._frozen[source].double()), weights)
         else:
             wanted = self._integrals(source, weights)
-        excess = self._binary("aten.sub.Tensor", flat, wanted, alpha=1)
+        found = self._integrals(field, weights)
+        excess = self._binary("aten.sub.Tensor", found, wanted, alpha=1)
         direction = weights / (weights * weights).sum()
-        change = self._binary("aten.mul.Tensor", self._constant(direction), excess)
+        if self._is_line(weights):
+            change = self._product(excess, direction)
+        else:
+            change = self._binary("aten.mul.Tensor", self._constant(direction), excess)
         return self._binary("aten.sub.Tensor", field, change, alpha=1)
 
     def _weights(self, field: str) -> Tensor:
@@ -119,8 +122,23 @@ class _Change:
         return weights
 
     def _integrals(self, field: str, weights: Tensor) -> str:
+        """w.u, with as many axes as the field: (1, ..., 1)."""
+        if self._is_line(weights):
+            return self._product(field, weights.mT)
         weighted = self._binary("aten.mul.Tensor", field, self._constant(weights))
         return self._reduced("aten.sum.dim_IntList", weighted, tuple(range(1, weights.ndim)), True)
+
+    def _is_line(self, weights: Tensor) -> bool:
+        """Whether fields are rows: then integrals are products with matrices, as transforms are."""
+        return weights.ndim == 2
+
+    def _product(self, rows: str, matrix: Tensor) -> str:
+        shape = (self._shape(rows)[0], matrix.shape[1])
+        arguments: dict[str, Argument] = {
+            "self": Ref(rows),
+            "other": Ref(self._constant(matrix.contiguous())),
+        }
+        return self._assembly.apply("aten.matmul.default", shape, arguments)
 
     def _dirichlet(self, field: str) -> str:
         inside = torch.ones(self._shape(field), dtype=torch.float64)

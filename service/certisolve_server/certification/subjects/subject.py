@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from certisolve_server.certifier.graph.node import Graph
 from certisolve_server.certifier.problem import Problem
 
 
@@ -15,6 +16,7 @@ class Subject:
         description: which map a certificate is of, in plain words.
         output: name of the output.
         sizes: of the axes, by name.
+        executed: for level `float`, what is computed instead; None for level `real`.
         out_of_range: in what the request exceeds what errors were measured for: `horizon`.
     """
 
@@ -22,4 +24,5 @@ class Subject:
     description: str
     output: str
     sizes: Mapping[str, int]
+    executed: Graph | None = None
     out_of_range: tuple[str, ...] = ()

@@ -94,7 +94,8 @@ def _feedback_loop(asked: Asked) -> Described:
 def _field(asked: Asked, shape: tuple[int, ...]) -> Corrected:
     name = asked.manifest.inputs[0].name
     varying = {name: (1, *shape), _OBSERVER: (1, *shape), _GAIN: (1,)}
-    graph = named(asked.program, [name, _OBSERVER, _GAIN], varying, asked.inputs.frozen, 0)
+    order = [name, _OBSERVER, _GAIN]
+    graph = named(asked.program, order, varying, asked.inputs.frozen, 0, asked.reading)
     return Corrected(graph, name, _OBSERVER, _GAIN)
 
 

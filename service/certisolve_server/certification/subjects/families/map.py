@@ -12,6 +12,8 @@ def one_pass(asked: Asked) -> Described:
         known = ", ".join(f"{value:g}" for value in asked.manifest.t)
         right = f"{asked.manifest.name} answers at t = {known}" if known else "leave t out"
         raise OutOfRange(right, field="t")
-    graphs = network(asked.manifest, asked.program, asked.inputs.varying, asked.inputs.frozen)
+    graphs = network(
+        asked.manifest, asked.program, asked.inputs.varying, asked.inputs.frozen, asked.reading
+    )
     text = f"one forward pass{asked.grid}{asked.postprocesses}: {asked.varying} to {asked.output}"
     return Described(graphs(asked.output), text)

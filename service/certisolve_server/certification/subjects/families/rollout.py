@@ -19,7 +19,7 @@ def steps_of_a_rollout(asked: Asked) -> Described:
         for name, shape in asked.inputs.varying.items()
     }
     states = _states(asked)
-    graphs = network(manifest, asked.program, shapes | states, asked.inputs.frozen)
+    graphs = network(manifest, asked.program, shapes | states, asked.inputs.frozen, asked.reading)
     step = Step(
         graphs(asked.output), {name: graphs(name) for name in [*fed, *states]}, frozenset(states)
     )
