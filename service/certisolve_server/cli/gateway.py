@@ -20,6 +20,7 @@ def gateway(
     max_body_bytes: options.MaxBodyBytes = None,
     max_wait_s: options.MaxWaitS = None,
     max_queued_requests: options.MaxQueuedRequests = None,
+    max_certify_s: options.MaxCertifyS = None,
     lease_s: options.LeaseS = None,
     max_deliveries: options.MaxDeliveries = None,
     log_level: options.LogLevel = None,

@@ -31,6 +31,13 @@ MaxWaitS = Annotated[
 MaxQueuedRequests = Annotated[
     int | None, typer.Option(help="Most requests waiting or running before 429 (4096).")
 ]
+MaxCertifyS = Annotated[
+    float | None, typer.Option(help="Longest search for a certificate, in seconds (600).")
+]
+CertifyConcurrency = Annotated[
+    int | None,
+    typer.Option(help="Certifications at a time, each in a process of its own; 0 for none (1)."),
+]
 LeaseS = Annotated[
     float | None,
     typer.Option(help="Seconds of silence after which a worker's jobs go to others (15)."),

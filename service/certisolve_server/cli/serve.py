@@ -25,6 +25,8 @@ def serve(
     max_body_bytes: options.MaxBodyBytes = None,
     max_wait_s: options.MaxWaitS = None,
     max_queued_requests: options.MaxQueuedRequests = None,
+    max_certify_s: options.MaxCertifyS = None,
+    certify_concurrency: options.CertifyConcurrency = None,
     log_level: options.LogLevel = None,
     log_format: options.LogFormat = None,
     otlp_endpoint: options.OtlpEndpoint = None,

@@ -25,6 +25,8 @@ def worker(
     num_threads: options.NumThreads = None,
     max_body_bytes: options.MaxBodyBytes = None,
     max_queued_requests: options.MaxQueuedRequests = None,
+    max_certify_s: options.MaxCertifyS = None,
+    certify_concurrency: options.CertifyConcurrency = None,
     lease_s: options.LeaseS = None,
     max_deliveries: options.MaxDeliveries = None,
     drain_s: options.DrainS = None,
