@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-from certisolve_server.certifier.arithmetic import Interval, concatenate
+from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.chains import Folding, Slopes
 from certisolve_server.certifier.errors import UnsupportedOperator
 from certisolve_server.certifier.graph.node import Graph
 from certisolve_server.certifier.rules import Abstraction, Jacobian
 
+from .blocks import joined, zeros
 from .layered import Layer, Layered, Maps
 
 
@@ -95,17 +96,11 @@ def _joined(
     for k, names in enumerate(sources):
         if any(name in blocks for _, blocks in rows for name in names):
             parts = [
-                concatenate([_block(blocks, name, (count, sizes[name])) for name in names], 1)
+                joined([blocks.get(name, zeros(count, sizes[name])) for name in names], 1)
                 for count, blocks in rows
             ]
-            maps[k] = parts[0] if len(parts) == 1 else concatenate(parts, 0)
+            maps[k] = joined(parts, 0)
     return maps
-
-
-def _block(blocks: Mapping[str, Interval], name: str, shape: tuple[int, int]) -> Interval:
-    if name in blocks:
-        return blocks[name]
-    return Interval.exact(torch.zeros(shape, dtype=torch.float64))
 
 
 def _function(group: Sequence[Stage]) -> Slopes | Folding | None:

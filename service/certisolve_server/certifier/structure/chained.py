@@ -2,13 +2,12 @@
 
 from collections.abc import Collection, Sequence
 
-import torch
-
-from certisolve_server.certifier.arithmetic import Interval, concatenate
+from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.chains import Chain
 from certisolve_server.certifier.chains import Layer as Function
 from certisolve_server.certifier.errors import NotCertified
 
+from .blocks import identity, joined, zeros
 from .layered import Layered, Maps
 
 
@@ -20,6 +19,8 @@ def chained(layered: Layered) -> Chain:
     Raises:
         NotCertified: the layers are not such a chain.
     """
+    if not layered.output:
+        raise NotCertified("the output does not depend on the inputs")
     blocks = _Blocks(layered)
     functions: list[Function] = []
     maps, skips, mixes = [], [], []
@@ -63,7 +64,7 @@ class _Blocks:
         parts = [
             self._part(self._expressed(j, state, number), self._sizes[j], state) for j in following
         ]
-        matrix = _joined(parts, 0)
+        matrix = joined(parts, 0)
         return matrix if bool(matrix.magnitude.any()) else None
 
     def mix(self, following: Sequence[int], state: Sequence[int], number: int) -> Interval | None:
@@ -74,12 +75,12 @@ class _Blocks:
             self._part(self._expressed(j, state, number), self._sizes[j], [number])
             for j in following
         ]
-        return _joined(parts, 0)
+        return joined(parts, 0)
 
     def _expressed(self, j: int, state: Sequence[int], number: int) -> Maps:
         """A source of the next state by those of the last one and the layer."""
         if j in state or j == number:
-            return {j: _identity(self._sizes[j])}
+            return {j: identity(self._sizes[j])}
         maps = self._all_maps[j - 1]
         _require_known(maps, [*state, number])
         if self._layers[j - 1].function is not None:
@@ -87,23 +88,9 @@ class _Blocks:
         return maps
 
     def _part(self, maps: Maps, rows: int, sources: Sequence[int]) -> Interval:
-        return _joined([maps.get(j, _zeros(rows, self._sizes[j])) for j in sources], 1)
+        return joined([maps.get(j, zeros(rows, self._sizes[j])) for j in sources], 1)
 
 
 def _require_known(maps: Maps, sources: Collection[int]) -> None:
     if not set(maps) <= set(sources):
         raise NotCertified("a layer takes what no state of a chain holds")
-
-
-def _joined(parts: Sequence[Interval], dim: int) -> Interval:
-    if not parts:
-        raise NotCertified("the output does not depend on the inputs through any layer")
-    return parts[0] if len(parts) == 1 else concatenate(parts, dim)
-
-
-def _zeros(rows: int, columns: int) -> Interval:
-    return Interval.exact(torch.zeros(rows, columns, dtype=torch.float64))
-
-
-def _identity(size: int) -> Interval:
-    return Interval.exact(torch.eye(size, dtype=torch.float64))

@@ -30,6 +30,7 @@ from certisolve_server.certifier.rules.pointwise import FUNCTIONS
 
 from .assemble import Stage, assemble
 from .cuts import cuts
+from .exact import exact_layer
 from .folds import Fold, fold_of
 from .layered import Layered
 from .slopes import slopes_of
@@ -85,7 +86,7 @@ class _Walk:
             self.known[node.name] = self._affine(node)
 
     def _affine(self, node: Node) -> Any:
-        result = apply(node, self.known)
+        result = exact_layer(node, self.known) or apply(node, self.known)
         if not isinstance(result, Abstraction):
             return result
         value = self._sharpened(node.name, result.value)
