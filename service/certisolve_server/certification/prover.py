@@ -65,7 +65,7 @@ class Prover:
                 tell(reply.brief(document), reply.encode(document))
 
             with Teller(tell_news) as teller:
-                certificate = _search(subject.problem, request, teller)
+                certificate = _search(subject, request, teller)
         return said(certificate)
 
     def _subject(self, request: CertifyRequest, model: ModelKey, directory: Path) -> Subject:
@@ -104,10 +104,17 @@ def refusals() -> Iterator[None]:
         raise errors.NotCertified("it takes more memory than a prover may have") from error
 
 
-def _search(problem: Problem, request: CertifyRequest, teller: Teller[Certificate]) -> Certificate:
-    budget = Budget(request.budget_s, request.gap)
+def _search(subject: Subject, request: CertifyRequest, teller: Teller[Certificate]) -> Certificate:
+    search = certify(
+        subject.problem,
+        Budget(request.budget_s, request.gap),
+        time.monotonic,
+        request.seed,
+        attack=attack,
+        executed=subject.executed,
+    )
     latest: Certificate | None = None
-    for latest in certify(problem, budget, time.monotonic, request.seed, attack=attack):
+    for latest in search:
         if latest.status == "improving":
             teller.put(latest)
     if latest is None:

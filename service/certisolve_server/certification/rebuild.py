@@ -77,6 +77,7 @@ def claim_of(document: Mapping[str, Any]) -> Claim:
             upper=math.inf if upper is None else float(upper),
             evidence=document["evidence"],
             witness=None if witness is None else _witness(witness),
+            rounding=None if document["soundness"] == "real" else float(document["rounding"]),
         )
     except _DEFECTS as error:
         raise _malformed(error) from error

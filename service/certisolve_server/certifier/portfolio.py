@@ -4,14 +4,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from .arithmetic import require_ieee_threads
+from .arithmetic import Interval, require_ieee_threads
 from .budget import Budget, Clock
 from .certificate import Certificate, Status
+from .enclosure import enclosures
 from .errors import Contradiction, NotCertified, UnsupportedOperator
 from .graph.digest import digest
+from .graph.node import Graph
 from .methods.method import Board, Bound, Evidence, Method
 from .methods.registry import METHODS
 from .problem import Problem
+from .rounding_radius import rounding_radius
 from .witness import Witness
 
 #: Of a problem, a seed and the board: ever better witnesses, None where a slice is over.
@@ -27,6 +30,10 @@ def no_attack(_problem: Problem, _seed: int, _board: Board) -> Iterator[Witness 
 _NOTABLE = 1e-3
 
 
+#: Of the time that others get, that of the enclosure of the output is so much less.
+_ENCLOSURE_PRICE = 8.0
+
+
 def certify(
     problem: Problem,
     budget: Budget,
@@ -34,11 +41,13 @@ def certify(
     seed: int = 0,
     methods: Sequence[Method] = METHODS,
     attack: Attack = no_attack,
+    executed: Graph | None = None,
 ) -> Iterator[Certificate]:
     """Ever better certificates; the last one is the answer, and says how the search ended.
 
-    Methods take turns, the one that has run least first, and so does the attack. Each gets one
-    turn even when the budget is over, as long as nothing finite is proven.
+    Methods take turns, the one that has run least first, and so do the attack and, less often, the
+    enclosure of the output. Each method gets one turn even when the budget is over, as long as
+    nothing finite is proven.
 
     Args:
         problem: what is bounded.
@@ -47,17 +56,26 @@ def certify(
         seed: of what is random in the attack.
         methods: cheap ones first.
         attack: what raises the lower bound.
+        executed: what the program computes, from `rounding_radius.executed`, for a certificate of
+            level `float`; None for level `real`.
 
     Raises:
+        NotCertified: of level `float`: how far rounding leads has no bound.
+        UnsupportedOperator: of level `float`: an operator has no rule of rounding.
         InvalidRequest: the region, norms or budget are not ones of the graph.
         Contradiction: a witness exceeds a bound. Never passed over.
         UnsoundArithmetic: a thread of this process does not compute in IEEE arithmetic.
     """
     require_ieee_threads()
     search = _Search(problem, budget, clock, seed)
+    if executed is not None:
+        search.rounding = rounding_radius(executed, problem.region, problem.norms)
     turns = [_Turns(method.name, method.run(problem, search.board)) for method in methods]
     attacker = _Turns("attack", attack(problem, seed, search.board))
-    yield from _take_turns(search, [*turns, attacker])
+    enclosing = _Turns("enclosure", enclosures(problem), _ENCLOSURE_PRICE)
+    yield from _take_turns(search, [*turns, attacker, enclosing])
+    while search.enclosure is None and not enclosing.is_over and search.board.left_s() > 0.0:
+        search.take("enclosure", enclosing.step(clock))
     yield search.certificate(_final_status(search))
 
 
@@ -66,7 +84,7 @@ def _take_turns(search: "_Search", all_turns: "list[_Turns]") -> Iterator[Certif
         found = following.step(search.clock)
         if following.note:
             search.notes.setdefault(following.name, following.note)
-        if found is not None and search.improve(following.name, found):
+        if search.take(following.name, found):
             yield search.certificate("improving")
 
 
@@ -85,21 +103,22 @@ def _next(search: "_Search", all_turns: "list[_Turns]") -> "_Turns | None":
     fresh = [each for each in going if not each.has_run]
     if search.board.left_s() <= 0.0:
         return fresh[0] if fresh and not search.is_finite else None
-    return fresh[0] if fresh else min(going, key=lambda each: each.spent_s)
+    return fresh[0] if fresh else min(going, key=lambda each: each.price * each.spent_s)
 
 
 @dataclass
 class _Turns:
-    """One method, or the attack, while it runs."""
+    """One method, the attack or the enclosure, while it runs."""
 
     name: str
-    steps: Iterator[Bound | None] | Iterator[Witness | None]
+    steps: Iterator[Bound | None] | Iterator[Witness | None] | Iterator[Interval | None]
+    price: float = 1.0
     spent_s: float = 0.0
     has_run: bool = False
     is_over: bool = False
     note: str = ""
 
-    def step(self, clock: Clock) -> Bound | Witness | None:
+    def step(self, clock: Clock) -> Bound | Witness | Interval | None:
         """One slice of its work."""
         start = clock()
         self.has_run = True
@@ -125,6 +144,8 @@ class _Search:
     method: str = ""
     evidence: Evidence = field(default_factory=dict)
     witness: Witness | None = None
+    enclosure: Interval | None = None
+    rounding: float | None = None
     notes: dict[str, str] = field(default_factory=dict)
     history: list[tuple[float, float, float]] = field(default_factory=list)
 
@@ -146,23 +167,12 @@ class _Search:
     def is_good_enough(self) -> bool:
         return self.is_finite and self.board.upper <= self.budget.gap * self.board.lower
 
-    def improve(self, name: str, found: Bound | Witness) -> bool:
-        """Takes note of what is better than all before; whether it is."""
-        if isinstance(found, Bound):
-            self.notes[name] = f"a bound of {found.upper:.6g}"
-            better = found.upper < self.board.upper
-            if better:
-                self.board.upper = found.upper
-                self.method, self.evidence = name, found.evidence
-        else:
-            better = found.lower > self.board.lower
-            if better:
-                self.board.lower, self.witness = found.lower, found
-        if self.board.lower > self.board.upper:
-            raise Contradiction(self.method, self.board.upper, self.board.lower)
-        if better:
-            self._remember()
-        return better
+    def take(self, name: str, found: Bound | Witness | Interval | None) -> bool:
+        """Takes note of what was found; whether it makes a bound better than all before."""
+        if isinstance(found, Interval):
+            self.enclosure = found
+            return False
+        return found is not None and self._improve(name, found)
 
     def certificate(self, status: Status) -> Certificate:
         """What is proven by now."""
@@ -178,9 +188,29 @@ class _Search:
             status=status,
             graph=self._graph,
             rules=self._rules,
+            enclosure=self.enclosure,
+            level="real" if self.rounding is None else "float",
+            rounding=self.rounding,
             seed=self.seed,
             elapsed_s=self.elapsed_s,
         )
+
+    def _improve(self, name: str, found: Bound | Witness) -> bool:
+        if isinstance(found, Bound):
+            self.notes[name] = f"a bound of {found.upper:.6g}"
+            better = found.upper < self.board.upper
+            if better:
+                self.board.upper = found.upper
+                self.method, self.evidence = name, found.evidence
+        else:
+            better = found.lower > self.board.lower
+            if better:
+                self.board.lower, self.witness = found.lower, found
+        if self.board.lower > self.board.upper:
+            raise Contradiction(self.method, self.board.upper, self.board.lower)
+        if better:
+            self._remember()
+        return better
 
     def _remember(self) -> None:
         entry = (self.elapsed_s, self.board.upper, self.board.lower)

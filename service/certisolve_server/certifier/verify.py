@@ -8,9 +8,11 @@ from typing import TypeAlias
 from .arithmetic import NotABound, OutsideDomain, require_ieee_threads
 from .errors import InvalidRequest, NotCertified
 from .graph.digest import digest
+from .graph.node import Graph
 from .methods.method import Evidence, Method
 from .methods.registry import METHODS
 from .problem import Problem
+from .rounding_radius import rounding_radius
 from .witness import Witness
 
 #: The lower bound that a witness proves, again.
@@ -27,6 +29,7 @@ class Claim:
         upper: inf for none.
         evidence: of the upper bound.
         witness: with the lower bound; None for none.
+        rounding: of level `float`; None for level `real`.
     """
 
     graph: str
@@ -34,18 +37,24 @@ class Claim:
     upper: float
     evidence: Evidence
     witness: Witness | None
+    rounding: float | None = None
 
 
 @dataclass(frozen=True)
 class Verified:
-    """The bounds as they were proven now: `lower` at least and `upper` at most what was claimed."""
+    """The numbers as they were proven now, none of them worse than what was claimed."""
 
     upper: float
     lower: float
+    rounding: float | None = None
 
 
 def verify(
-    problem: Problem, claim: Claim, recheck_witness: Recheck, methods: Sequence[Method] = METHODS
+    problem: Problem,
+    claim: Claim,
+    recheck_witness: Recheck,
+    methods: Sequence[Method] = METHODS,
+    executed: Graph | None = None,
 ) -> Verified:
     """Proves the claim again.
 
@@ -54,6 +63,7 @@ def verify(
         claim: from a file or a reply; nothing in it is believed.
         recheck_witness: see `falsify`.
         methods: whose evidence is understood.
+        executed: what the program computes, for a claim of level `float`.
 
     Raises:
         NotCertified: the claim is of another graph, or something in it is not proven.
@@ -65,7 +75,7 @@ def verify(
     lower = 0.0 if claim.witness is None else _lower(problem, claim.witness, recheck_witness)
     if lower > upper:
         raise NotCertified(f"the witness proves {lower}, which is above {upper}")
-    return Verified(upper, lower)
+    return Verified(upper, lower, _rounding(problem, claim, executed))
 
 
 def _upper(problem: Problem, claim: Claim, methods: Sequence[Method]) -> float:
@@ -83,6 +93,18 @@ def _upper(problem: Problem, claim: Claim, methods: Sequence[Method]) -> float:
     # False of NaN.
     if not proven <= claim.upper:
         raise NotCertified(f"{claim.method} proves {proven}, not {claim.upper}")
+    return proven
+
+
+def _rounding(problem: Problem, claim: Claim, executed: Graph | None) -> float | None:
+    if claim.rounding is None:
+        return None
+    if executed is None:
+        raise NotCertified("what is executed is not known, so neither is its rounding")
+    proven = rounding_radius(executed, problem.region, problem.norms)
+    # False of NaN.
+    if not proven <= claim.rounding:
+        raise NotCertified(f"rounding is proven to be within {proven}, not {claim.rounding}")
     return proven
 
 

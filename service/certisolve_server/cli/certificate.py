@@ -48,6 +48,9 @@ def verify(
     table = pairs_table()
     table.add_row("upper", f"{verified.upper:.17g} proven, {certificate.upper:.17g} claimed")
     table.add_row("lower", f"{verified.lower:.17g} proven, {certificate.lower:.17g} claimed")
+    if verified.rounding is not None:
+        claimed = f"{certificate.rounding:.17g} claimed"
+        table.add_row("rounding", f"{verified.rounding:.17g} proven, {claimed}")
     output().print(summary(certificate), table, "[green]The certificate holds.[/]", sep="\n")
 
 
@@ -76,7 +79,8 @@ def _prove(document: Mapping[str, Any], models: Path) -> "Verified":
         model = rebuild.model_of(document)
         artifact, program = Programs().load(model, models / model.name / model.version)
         subject = open_subject(rebuild.request_of(document), artifact.manifest, program)
-        return proven(subject.problem, rebuild.claim_of(document), recheck_witness)
+        claim = rebuild.claim_of(document)
+        return proven(subject.problem, claim, recheck_witness, executed=subject.executed)
     except CertifierError as error:
         fail(f"not proven: {error}", NOT_PROVEN)
     except ServingError as error:
