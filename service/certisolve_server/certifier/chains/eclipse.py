@@ -51,16 +51,20 @@ def multipliers(chain: Chain, choice: Choice) -> tuple[Numbers, ...]:
 
 
 def chosen(
-    layers: Sequence[Stage], choice: Choice, slack: float = 1.0
+    layers: Sequence[Stage],
+    choice: Choice,
+    slack: float = 1.0,
+    storage: Numbers | None = None,
 ) -> tuple[tuple[Numbers, ...], Numbers | None]:
     """Lambda of each layer, and the storage at the end.
 
     Args:
-        layers: all of the chain.
+        layers: all of the chain, or its last ones.
         choice: how.
         slack: how much larger mu is than the choice says.
+        storage: before these layers, None for the identity.
     """
-    storage, found = None, []
+    found = []
     for stage in layers:
         weights, through = _feasible(stage, storage, choice, slack)
         found.append(1.0 / weights)

@@ -91,11 +91,12 @@ def passage(stage: Stage, before: Numbers | None, weights: Numbers) -> Passage |
     return Passage(stage, rows, seen, factor, inverse, across, after)
 
 
-def passages(stages: Sequence[Stage], weights: Sequence[Numbers]) -> list[Passage] | None:
+def passages(
+    stages: Sequence[Stage], weights: Sequence[Numbers], storage: Numbers | None = None
+) -> list[Passage] | None:
     """Through all layers, with mu of each; None where one has no positive definite R."""
     passed: list[Passage] = []
-    storage: Numbers | None = None
-    for stage, own in zip(stages, weights, strict=True):
+    for stage, own in zip(stages, weights, strict=False):
         through = passage(stage, storage, own)
         if through is None:
             return None

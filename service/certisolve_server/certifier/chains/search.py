@@ -17,13 +17,16 @@ from .descent import descend
 from .eclipse import by_neuron, chosen, gain
 from .interior import solve
 from .program import program
-from .recursion import passage, passages
+from .recursion import passages
 from .stages import Stage
 
 # Sizes of the inequality of a window, from one pass over the chain to the next, and the gaps to
 # which windows are solved; a whole chain is one as soon as it is small enough.
 _PASSES = ((320, 0.1), (640, 1e-2), (1280, 1e-2), (2560, 1e-2))
 _LARGEST_WHOLE = 2560
+
+# How often a pass tells of what it has done, with the layers to come as in closed form.
+_TOLD = 5
 
 # Of the whole chain, relative.
 _GAP = 1e-6
@@ -115,24 +118,26 @@ def _whole(
 def _pass(stages: Sequence[Stage], last: Numbers, most: int, gap: float) -> Iterator[Found | None]:
     """From the first layer to the last, in windows of at most this size."""
     storage: Numbers | None = None
-    multipliers: list[Numbers] = []
-    while len(multipliers) < len(stages):
-        start = len(multipliers)
+    done: tuple[Numbers, ...] = ()
+    told = 0
+    while len(done) < len(stages):
+        start = len(done)
         end = _end(stages, last, start, most)
         window = [_after(stages[start], storage), *stages[start + 1 : end]]
         following = last if end == len(stages) else _joined(stages[end])
         found = yield from _quiet(_whole(window, following, False, False, gap))
-        if found is None:
-            return
         kept = end - start if end == len(stages) else max(1, (end - start) // 2)
-        for stage, own in zip(stages[start : start + kept], found.multipliers, strict=False):
-            through = passage(stage, storage, 1.0 / own)
-            if through is None:
-                return
-            storage = through.after
-            multipliers.append(own)
+        own = chosen(window, by_neuron)[0] if found is None else found.multipliers
+        passed = passages(stages[start : start + kept], [1.0 / each for each in own], storage)
+        if passed is None:
+            return
+        storage, done = passed[-1].after, (*done, *own[:kept])
         yield None
-    yield Found(tuple(multipliers), gain(last, storage) ** 0.5, is_last=True)
+        if len(done) - told >= len(stages) / _TOLD or len(done) == len(stages):
+            told = len(done)
+            rest, final = chosen(stages[told:], by_neuron, 1.0, storage)
+            is_last = told == len(stages)
+            yield Found((*done, *rest), gain(last, final) ** 0.5, is_last=is_last)
 
 
 def _quiet(
