@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +15,11 @@ from certisolve_server.certification import channel, question
 from certisolve_server.certification.cache import CertificateCache
 from certisolve_server.certification.version import CERTIFIER
 from certisolve_server.errors import DeadlineExceeded, InternalError, NotCertified, ServingError
-from certisolve_server.jobs import Array, Frame, ModelKey, Outcome, SolveJob, Timings
+from certisolve_server.jobs import Array, ModelKey, Outcome, SolveJob, Timings
 from certisolve_server.telemetry import Metrics, Tracing
 
 from .held import Held
+from .improvements import Improvements
 from .placement import Placement
 from .prover_process import ProverDied, ProverOptions, ProverProcess
 from .tally import Tally
@@ -183,23 +183,39 @@ class Certifications:
         if known is not None:
             self._metrics.certificate_reused(job.model.name)
             return known
-        best, header = _Best(), {"directory": directory, "budget_s": budget_s}
-        for _ in range(_ATTEMPTS):
-            try:
-                document = await self._prove(held, prover, header, best)
-            except ProverDied as error:
-                _log.warning("prover_died job=%s model=%s", job.id, job.model.name, exc_info=error)
-                document = best.cut_short("its process died")
-            if document is not None:
-                return self._cache.put(key, search, document)
+        header = {"directory": directory, "budget_s": budget_s}
+        with closing(Improvements(held)) as found:
+            for _ in range(_ATTEMPTS):
+                document = await self._attempt(held, prover, header, found)
+                if document is not None:
+                    return self._cache.put(key, search, document)
         raise InternalError(f"its process died {_ATTEMPTS} times; the log has more under {job.id}")
 
-    async def _prove(
-        self, held: Held, prover: ProverProcess, header: Mapping[str, Any], best: "_Best"
+    async def _attempt(
+        self, held: Held, prover: ProverProcess, header: Mapping[str, Any], found: Improvements
     ) -> bytes | None:
-        """The certificate; None where the process died before anything was proven.
+        """The certificate; None where the process died before anything was proven."""
+        job = held.job
+        try:
+            return await self._prove(held, prover, header, found)
+        except ProverDied as error:
+            _log.warning("prover_died job=%s model=%s", job.id, job.model.name, exc_info=error)
+            return found.cut_short("its process died")
+        except TimeoutError as error:
+            document = found.cut_short("its budget was over long ago")
+            if document is None:
+                raise self._late(job) from error
+            return document
 
-        A process that has not ended by itself is killed, also when the call is cancelled.
+    async def _prove(
+        self, held: Held, prover: ProverProcess, header: Mapping[str, Any], found: Improvements
+    ) -> bytes:
+        """The certificate, from a process that is killed unless it ended its search by itself.
+
+        Raises:
+            ProverDied: it ended otherwise.
+            TimeoutError: it took too long.
+            ServingError: nothing is certified, and why.
         """
         job, ended = held.job, False
         message = channel.encode_job(header, encode_job(job).to_bytes())
@@ -214,16 +230,11 @@ class Certifications:
                             return payload
                         if kind == channel.REFUSED:
                             raise decode_error(payload)
-                        held.source.tell(held.claim, best.put(payload))
-        except TimeoutError as error:
-            document = best.cut_short("its budget was over long ago")
-            if document is None:
-                raise self._late(job) from error
-            return document
+                        found.put(payload)
         finally:
             if not ended:
                 prover.kill()
-        return None
+        raise ProverDied("it said nothing more")
 
     def _limit_s(self, job: SolveJob, limit_s: float) -> float:
         deadline = job.terms.deadline
@@ -261,31 +272,6 @@ class Certifications:
                 queue_ms=[queue_ms],
                 compute_ms=compute_ms,
             )
-
-
-class _Best:
-    """The best certificate that was told of a job."""
-
-    def __init__(self) -> None:
-        self._whole: bytes | None = None
-        self._count = 0
-        self._began = time.monotonic()
-
-    def put(self, payload: bytes) -> Frame:
-        """Take in what a prover says is better; as a frame, without its evidence."""
-        short, self._whole = channel.split(payload)
-        index, self._count = self._count, self._count + 1
-        return Frame(index, time.monotonic() - self._began, (_as_array(short),))
-
-    def cut_short(self, why: str) -> bytes | None:
-        """It as the answer, of a search that had no end of its own; None without an upper bound."""
-        if self._whole is None:
-            return None
-        said = orjson.loads(self._whole)
-        if said["upper"] is None:
-            return None
-        methods = {**said["methods"], "search": f"was cut short: {why}"}
-        return orjson.dumps({**said, "status": "budget_exhausted", "methods": methods})
 
 
 def _budget_s(job: SolveJob, now: float) -> float:

@@ -70,14 +70,15 @@ def is_alive(pid: int) -> bool:
 
 async def test_a_certificate_is_told_as_it_gets_better_and_answered(tmp_path: Path):
     async with site() as (at, _):
-        go = tmp_path / "go"
-        script = [["better", 3.0], ["better", 2.0], ["wait for", str(go)], ["done", 1.5]]
-        await at.submit(certification("c", *script))
+        go, end = tmp_path / "go", tmp_path / "end"
+        first = [["better", 3.0], ["wait for", str(go)]]
+        then = [["better", 2.0], ["wait for", str(end)], ["done", 1.5]]
+        await at.submit(certification("c", *first, *then))
         frames = at.broker.frames("c")
-        told = [json.loads((await anext(frames)).outputs[0].tobytes()) for _ in range(2)]
-        assert [each["upper"] for each in told] == [3.0, 2.0]
-        assert told[0]["evidence"] is None
-        await asyncio.to_thread(go.touch)
+        for upper, reached in ((3.0, go), (2.0, end)):
+            told = json.loads((await anext(frames)).outputs[0].tobytes())
+            assert (told["upper"], told["evidence"]) == (upper, None)
+            await asyncio.to_thread(reached.touch)
         found = await certificate(at.broker, "c")
         assert (found["upper"], found["budget_s"]) == (1.5, 10.0)
         await until(lambda: at.counted("certisolve_certifications_in_flight") == 0)
@@ -92,6 +93,20 @@ async def test_one_process_answers_one_job_after_the_other():
         await at.submit(*(certification(name, ["done", 1.0], value=float(name)) for name in names))
         found = [await certificate(at.broker, name) for name in names]
         assert len({each["pid"] for each in found}) == 1
+
+
+async def test_of_many_improvements_the_newest_is_told(tmp_path: Path):
+    async with site() as (at, _):
+        end = tmp_path / "end"
+        many = [["better", float(upper)] for upper in range(500, 1, -1)]
+        await at.submit(certification("c", *many, ["wait for", str(end)], ["done", 1.5]))
+        told = []
+        frames = at.broker.frames("c")
+        while not told or told[-1] != 2.0:
+            told.append(json.loads((await anext(frames)).outputs[0].tobytes())["upper"])
+        assert told == sorted(told, reverse=True)
+        await asyncio.to_thread(end.touch)
+        assert (await certificate(at.broker, "c"))["upper"] == 1.5
 
 
 async def test_the_device_goes_on_meanwhile():
