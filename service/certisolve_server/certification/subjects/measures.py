@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,12 +11,16 @@ from torch import Tensor
 
 from certisolve.manifest import Manifest, TensorSpec
 from certisolve_server.certification.request import CertifyRequest, NormName, Scales
-from certisolve_server.certifier.arithmetic import Interval
+from certisolve_server.certifier.arithmetic import Interval, where
 from certisolve_server.certifier.arithmetic.norms import Norm
 from certisolve_server.certifier.norms import Norms
+from certisolve_server.certifier.region import Ball, Box, Region
 from certisolve_server.errors import InvalidOption, OutOfRange, UnknownInput, WrongShape
 
 from .variables import Variables
+
+#: The weight of what does not differ.
+_HEAVY = 2.0**200
 
 
 def norms(
@@ -52,6 +57,26 @@ def norms(
     if rows is not None and request.component is not None:
         rows = rows.rearranged(lambda ends: ends[request.component].unsqueeze(0))
     return Norms(_plain(names[0]), _plain(names[1]), _joined(columns, inputs), rows)
+
+
+def without_fixed(norms: Norms, region: Region) -> Norms:
+    """The same lengths of differences within the region, where some entries are all the same.
+
+    What does not differ may be weighed as one likes: so much, that its columns of a Jacobian, which
+    no difference is mapped by, count nothing.
+    """
+    limits = region.limits if isinstance(region, Ball) else region
+    if not isinstance(limits, Box):
+        return norms
+    ends = [
+        torch.cat([x.flatten() for x in side.values()]) for side in (limits.lower, limits.upper)
+    ]
+    fixed = ends[0] == ends[1]
+    if not bool(fixed.any()) or bool(fixed.all()):
+        return norms
+    weights = norms.input_weights or Interval.exact(torch.ones_like(ends[0]))
+    heavy = Interval.exact(torch.full_like(ends[0], _HEAVY))
+    return replace(norms, input_weights=where(fixed, heavy, weights))
 
 
 def cell_volume(

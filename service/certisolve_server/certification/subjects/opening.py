@@ -18,7 +18,7 @@ from certisolve_server.errors import InvalidOption, OutOfRange
 
 from .asked import Asked
 from .families import described
-from .measures import norms
+from .measures import norms, without_fixed
 from .regions import region
 from .subject import Subject
 from .variables import variables
@@ -44,7 +44,7 @@ def open_subject(request: CertifyRequest, manifest: Manifest, program: ExportedP
     found = described(asked)
     graph = found.map.field if isinstance(found.map, Flow) else found.map
     shape = _shape(graph)
-    measured = norms(request, manifest, inputs, output, shape)
+    measured = without_fixed(norms(request, manifest, inputs, output, shape), where)
     text = found.text
     if request.component is not None and isinstance(found.map, Graph):
         _check_component(request.component, math.prod(shape))

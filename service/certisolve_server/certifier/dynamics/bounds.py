@@ -15,7 +15,7 @@ from .growth import Weights, growth
 from .tubes import Tube, tube
 
 #: Numbers of a walk over the graph that fill a slice: boxes times steps.
-_AT_A_TIME = 4096
+_AT_A_TIME = 16384
 
 
 def still(norms: Norms, size: int) -> float:

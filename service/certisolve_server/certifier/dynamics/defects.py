@@ -8,6 +8,7 @@ the step, so d' lies in J u' - u'' =: m +- r, and from the middle of the step
 since the integral of m t over a step around 0 vanishes.
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
@@ -37,8 +38,8 @@ class Defects:
     slopes: Interval
 
 
-def defects(field: Field, course: Course) -> Defects:
-    """How far curves are from trajectories.
+def defects(field: Field, course: Course) -> Generator[None, None, Defects]:
+    """How far curves are from trajectories; pauses where a slice of the work is over.
 
     Raises:
         NotCertified: there is no bound of the field or its slopes near a curve.
@@ -54,8 +55,8 @@ def defects(field: Field, course: Course) -> Defects:
     bend = _hull((chord - v0) * 2.0 / h, (v1 - chord) * 2.0 / h)
     middle = (x0 + x1) * 0.5 + (v0 - v1) * (0.125 * h)
     speed = (x1 - x0) * 1.5 / h - (v0 + v1) * 0.25
-    at_middle = field.values(middle) - speed
-    slopes = field.slopes(around)
+    at_middle = (yield from field.values(middle)) - speed
+    slopes = yield from field.slopes(around)
     change = matmul(slopes, _column(velocity)).rearranged(lambda ends: ends.squeeze(-1)) - bend
     spread = change.midpoint_radius()[1]
     quarter = (as_interval(h) * h * 0.25).upper

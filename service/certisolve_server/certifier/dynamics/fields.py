@@ -1,7 +1,7 @@
 """A vector field as tubes see it: values and slopes on flat boxes, many at a time."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from types import MappingProxyType
 
 import torch
@@ -16,7 +16,7 @@ from certisolve_server.certifier.interpreter import interpret
 from certisolve_server.certifier.methods.mean_value import enclose
 
 #: Boxes that are looked at in one walk over the graph.
-_CHUNK = 2048
+_CHUNK = 1024
 
 
 class Field:
@@ -45,23 +45,23 @@ class Field:
         """In plain floats, (points, n) to (points, n)."""
         return self._call(points)
 
-    def values(self, boxes: Interval) -> Interval:
-        """F on boxes, (..., n) to (..., n)."""
+    def values(self, boxes: Interval) -> Generator[None, None, Interval]:
+        """The field on boxes, (..., n) to (..., n); pauses after each walk over the graph."""
 
         def of(flat: Interval) -> Interval:
             found = interpret(self._graph, values(self._boxes(flat))).value
             count = flat.shape[0]
             return found.rearranged(lambda ends: ends.flatten(1).expand(count, -1))
 
-        return self._in_chunks(boxes, of)
+        return (yield from self._in_chunks(boxes, of))
 
-    def slopes(self, boxes: Interval) -> Interval:
-        """Matrices of difference quotients of f on boxes, (..., n) to (..., n, n)."""
+    def slopes(self, boxes: Interval) -> Generator[None, None, Interval]:
+        """Matrices of difference quotients of f on boxes, (..., n) to (..., n, n); pauses, too."""
 
         def of(flat: Interval) -> Interval:
             return enclose(self._graph, self._boxes(flat)).jacobian
 
-        return self._in_chunks(boxes, of)
+        return (yield from self._in_chunks(boxes, of))
 
     def slopes_everywhere(self) -> Interval:
         """Those between any two points, (n, n); with infinite entries where there is no bound.
@@ -75,11 +75,16 @@ class Field:
             return Interval.exact(torch.zeros(self.size, self.size, dtype=torch.float64))
         return found[self._input.name].rearranged(lambda ends: ends.reshape(self.size, self.size).T)
 
-    def _in_chunks(self, boxes: Interval, of: Callable[[Interval], Interval]) -> Interval:
+    def _in_chunks(
+        self, boxes: Interval, of: Callable[[Interval], Interval]
+    ) -> Generator[None, None, Interval]:
         leading = boxes.shape[:-1]
         flat = boxes.rearranged(lambda ends: ends.reshape(-1, self.size))
         lower, upper = (torch.split(ends, _CHUNK) for ends in (flat.lower, flat.upper))
-        parts = [of(Interval(*ends)) for ends in zip(lower, upper, strict=True)]
+        parts = []
+        for ends in zip(lower, upper, strict=True):
+            parts.append(of(Interval(*ends)))
+            yield
         joined = parts[0] if len(parts) == 1 else concatenate(parts, 0)
         return joined.rearranged(lambda ends: ends.reshape(*leading, *ends.shape[1:]))
 

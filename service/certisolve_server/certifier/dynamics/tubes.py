@@ -81,8 +81,8 @@ def tube(field: Field, boxes: Interval, duration: float, steps: int) -> Generato
     usable = (path.points.isfinite() & path.slopes.isfinite()).all(-1).all(-1)
     if not bool(usable.all()):
         raise NotCertified("a trajectory leaves all bounds in floats")
-    missed = defects(field, path)
     yield
+    missed = yield from defects(field, path)
     scale = 1.0 + float(path.points.abs().amax())
     least, widest = _LEAST_WIDTH * scale, _WIDEST * scale
     slopes, assumed, start = missed.slopes, torch.zeros_like(missed.largest), widest
@@ -96,8 +96,8 @@ def tube(field: Field, boxes: Interval, duration: float, steps: int) -> Generato
             break
         wanted = torch.where(held[:, None, None], assumed, widened * walked.reached + least)
         assumed = torch.where(wanted < 2.0 * widest, wanted, least)
-        slopes, start = field.slopes(missed.around + Interval(-assumed, assumed)), 0.0
-        yield
+        slopes = yield from field.slopes(missed.around + Interval(-assumed, assumed))
+        start = 0.0
     ends = Interval.exact(path.points[:, -1]) + _between(walked.reach)
     return Tube(held, walked.matrices, slopes, ends, _coarse(missed.slopes, slopes, path.dt))
 

@@ -37,7 +37,7 @@ _FEWEST_STEPS, _MOST_STEPS = 32, 1 << 14
 _SHORT = 0.25
 
 #: Parts that are looked at together.
-_BATCH = 16
+_BATCH = 32
 
 #: Of the largest bound: parts with less wait.
 _NEAR = 0.9
@@ -224,7 +224,7 @@ class _Search:
         while steps < _MOST_STEPS:
             path = course(self._field, center, self._flow.duration, steps)
             if bool(path.points.isfinite().all()):
-                enclosed = self._field.slopes(Interval.exact(path.points[0]))
+                enclosed = yield from self._field.slopes(Interval.exact(path.points[0]))
                 slopes = enclosed.midpoint_radius()[0]
                 if float(path.dt * slopes.abs().sum(-1).amax()) <= _SHORT:
                     break
