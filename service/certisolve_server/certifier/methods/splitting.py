@@ -36,6 +36,12 @@ _NO_BOUND = (NotCertified, NotABound, OutsideDomain)
 #: Bounds are given when they are this much better than the one before, and at the end.
 _WORTHWHILE = 0.99
 
+#: One turn, in seconds.
+_SLICE_S = 0.05
+
+#: A bound that is so close to what was seen is told at once.
+_CLOSE = 1.01
+
 #: What is claimed is this much above what was found, for machines that sum up otherwise.
 _SLACK = 1.0 + 2.0**-36
 
@@ -59,9 +65,7 @@ class Splitting:
             if is_better:
                 given = search.bound * _SLACK
             yield _bound(way, search) if is_better else None
-            if not search.advance(board.lower):
-                break
-            if search.bound == math.inf and search.cuts > _ENOUGH:
+            if not _advanced(search, board):
                 break
         if search.bound == math.inf:
             raise NotCertified(f"no finite bound after {search.cuts} cuts")
@@ -76,6 +80,17 @@ class Splitting:
         if bounding is None:
             raise NotCertified(f"parts cannot be bounded by {evidence['by']} here")
         return recheck(bounding, evidence["cuts"])
+
+
+def _advanced(search: Search, board: Board) -> bool:
+    """Cuts for one slice of time, or once where nobody counts the time; false at the end."""
+    stop = board.left_s() - _SLICE_S
+    while search.advance(board.lower):
+        if search.bound == math.inf and search.cuts > _ENOUGH:
+            return False
+        if not (stop < board.left_s() < math.inf) or search.bound <= _CLOSE * board.lower:
+            return True
+    return False
 
 
 def _bound(way: str, search: Search) -> Bound:

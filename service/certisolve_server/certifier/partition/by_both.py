@@ -28,7 +28,7 @@ class ByBoth:
         )
         pieces, places = [], []
         for way, rows in ways:
-            for some in rows.split(way.batch):
+            for some in torch.split(rows, way.batch):
                 if len(some):
                     pieces.append(way.bound(lower[some], upper[some]))
                     places.append(some)
