@@ -11,6 +11,7 @@ from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.problem import Problem
 
 from .cuts import best_cuts
+from .emptiness import are_empty, multipliers
 from .enclosure import Enclosure, enclose
 from .inputs import Inputs, inputs_of
 from .network import Network
@@ -87,10 +88,21 @@ def evaluate(task: Task, parts: Sequence[Part]) -> Evaluation:
         bounds = product_up(rows, objective.row_weights[[part.row for part in parts]])
     else:
         bounds = objective.total(enclosure, rows)
+    is_empty = enclosure.is_empty
+    if any(part.multipliers for part in parts):
+        is_empty = is_empty | are_empty(enclosure, parts, repeats)
     # A part is the same with whichever row it is looked at.
-    is_empty = enclosure.is_empty.reshape(-1, repeats).any(1)
+    is_empty = is_empty.reshape(-1, repeats).any(1)
     proven = torch.where(is_empty, 0.0, bounds)
     return Evaluation(proven.tolist(), best_cuts(enclosure, objective, clipped, repeats))
+
+
+def seek_multipliers(task: Task, parts: Sequence[Part]) -> None:
+    """Gives each part the multipliers of its cuts that may prove it empty, if there are any."""
+    seeds = task.objective.seeds[:1].expand(len(parts), -1)
+    enclosure = enclose(task.network, task.inputs, seeds, clips(task.network, parts))
+    for part, found in zip(parts, multipliers(enclosure, parts), strict=True):
+        part.multipliers = found
 
 
 def _seeds(objective: Objective, parts: Sequence[Part]) -> Tensor:

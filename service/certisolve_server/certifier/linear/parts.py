@@ -6,6 +6,7 @@ each takes the slopes of its side with it, so that together they have all slopes
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import torch
 
@@ -22,6 +23,13 @@ class Cut:
     place: float
 
 
+#: A cut, and whether what is meant is above it.
+Side: TypeAlias = tuple[Cut, bool]
+
+#: How much the inequality of a side weighs in a proof that a part has no points.
+Multiplier: TypeAlias = tuple[Side, float]
+
+
 @dataclass(eq=False)
 class Part:
     """A node of a tree of cuts.
@@ -32,6 +40,7 @@ class Part:
         is_above: whether it is the part above the cut of its parent.
         cut: how it is cut, or is best cut, itself.
         bound: of the norm on it, by itself; inf as long as there is none.
+        multipliers: what is to prove that it is empty.
         least: the least one of it and all that it was cut from.
     """
 
@@ -40,6 +49,7 @@ class Part:
     is_above: bool = False
     cut: Cut | None = None
     bound: float = torch.inf
+    multipliers: tuple[Multiplier, ...] = ()
     least: float = torch.inf
     children: "tuple[Part, ...]" = field(default_factory=tuple)
 
@@ -50,8 +60,8 @@ class Part:
         self.children = (below, above)
         return below, above
 
-    def cuts(self) -> Iterator[tuple[Cut, bool]]:
-        """Each cut that made it, and whether it is above."""
+    def cuts(self) -> Iterator[Side]:
+        """Each cut that made it, with its side."""
         part = self
         while part.parent is not None and part.parent.cut is not None:
             yield part.parent.cut, part.is_above

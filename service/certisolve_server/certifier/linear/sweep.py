@@ -85,6 +85,23 @@ def upper_bounds(
     return sweep.forward()
 
 
+def affine_bounds(
+    known: Known, relaxation: Relaxation, z: dict[int, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Nearly an affine function of the inputs that is above each of some linear functions of z.
+
+    Returns:
+        Its coefficients, (batch, rows, inputs), and its constants, (batch, rows).
+    """
+    sweep = _Sweep(known, relaxation, rigorous=False, z=dict(z))
+    sweep.to_inputs()
+    constant = torch.as_tensor(sweep.constant, dtype=torch.float64)
+    coefficients = sweep.h.get(0)
+    if coefficients is None:
+        coefficients = torch.zeros(*constant.shape, known.network.inputs, dtype=torch.float64)
+    return coefficients, constant
+
+
 @dataclass(eq=False)
 class _Sweep:
     known: Known
@@ -106,18 +123,22 @@ class _Sweep:
                 self._expand_a(number, self._relax_d(number, self.d.pop(number)))
 
     def forward(self) -> Tensor:
-        """From z through all earlier layers to the inputs, and the largest value there."""
-        for number in range(self.known.network.depth, 0, -1):
-            if number in self.h:
-                self._relax_h(number, self.h.pop(number))
-            if number in self.z:
-                self._expand_z(number, self.z.pop(number))
+        """From z to the inputs, and the largest value there."""
+        self.to_inputs()
         if 0 in self.h:
             self._add_constant(self.known.inputs.largest(self.h[0]))
             if self.rigorous:
                 self._charge_sizes(self.h[0].abs(), None)
                 self.slack = self.slack + self.known.inputs.error(self.h[0].abs())
         return self._total()
+
+    def to_inputs(self) -> None:
+        """From z through all earlier layers, until coefficients of inputs alone are left."""
+        for number in range(self.known.network.depth, 0, -1):
+            if number in self.h:
+                self._relax_h(number, self.h.pop(number))
+            if number in self.z:
+                self._expand_z(number, self.z.pop(number))
 
     def _expand_a(self, source: int, a: Tensor) -> None:
         for number, matrix in self.known.network.consumers[source]:

@@ -8,8 +8,14 @@ import heapq
 import itertools
 from collections.abc import Iterator, Sequence
 
-from .evaluation import Task, evaluate
-from .parts import Part
+from .evaluation import Task, evaluate, seek_multipliers
+from .parts import Multiplier, Part
+
+#: How many proofs that a part is empty are tried on others.
+_CONFLICTS = 200
+
+#: Linear programs in a row.
+_PROGRAMS = 16
 
 
 class Tree:
@@ -22,8 +28,11 @@ class Tree:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._numbers = itertools.count()
-        self._heap: list[tuple[float, int, Part]] = []
-        self._final = 0.0
+        # Those that can be cut, and those of which it is to be seen whether they have points.
+        self._waiting: list[tuple[float, int, Part]] = []
+        self._whole: list[tuple[float, int, Part]] = []
+        self._settled = 0.0
+        self._conflicts: list[tuple[Multiplier, ...]] = []
         objective = task.objective
         rows = range(objective.outputs) if objective.is_per_row else [-1]
         self.roots = tuple(Part(row) for row in rows)
@@ -32,31 +41,79 @@ class Tree:
     @property
     def upper(self) -> float:
         """At least the norm on the region."""
-        return max(self._final, -self._heap[0][0] if self._heap else 0.0)
+        return max(self._settled, _worst(self._waiting), _worst(self._whole))
 
     @property
     def is_over(self) -> bool:
-        """Whether no cut can lower the bound."""
-        return not self._heap or -self._heap[0][0] <= self._final
+        """Whether nothing can lower the bound."""
+        return self.upper <= self._settled
 
     def advance(self, batch: int, enough: float) -> None:
-        """Cuts some of the worst parts in two, none whose bound is not above `enough`."""
+        """Cuts some of the worst parts in two, none whose bound is not above `enough`.
+
+        Where the worst one cannot be cut, looks whether it and its like are empty instead.
+        """
+        if _worst(self._whole) > _worst(self._waiting):
+            batch = min(batch, _PROGRAMS)
+            self._settle(self._taken(self._whole, batch, max(enough, _worst(self._waiting))))
+        else:
+            chosen = self._taken(self._waiting, batch, enough)
+            self._add([child for part in chosen if part.cut for child in part.split(part.cut)])
+
+    def _taken(self, heap: list[tuple[float, int, Part]], batch: int, enough: float) -> list[Part]:
+        """The worst ones, whose bounds are above `enough` and above what is settled."""
         chosen: list[Part] = []
-        while self._heap and len(chosen) < batch and -self._heap[0][0] > max(enough, self._final):
-            chosen.append(heapq.heappop(self._heap)[2])
-        children = [child for part in chosen if part.cut for child in part.split(part.cut)]
-        if children:
-            self._add(children)
+        while len(chosen) < batch and _worst(heap) > max(enough, self._settled):
+            chosen.append(heapq.heappop(heap)[2])
+        return chosen
 
     def _add(self, parts: Sequence[Part]) -> None:
+        if not parts:
+            return
+        self._remind(parts)
         found = evaluate(self._task, parts)
         for part, bound, cut in zip(parts, found.bounds, found.cuts, strict=True):
             known = part.parent.least if part.parent else float("inf")
             part.bound, part.least, part.cut = bound, min(bound, known), cut
-            if cut is None:
-                self._final = max(self._final, part.least)
+            heap = self._whole if cut is None else self._waiting
+            heapq.heappush(heap, (-part.least, next(self._numbers), part))
+
+    def _settle(self, parts: Sequence[Part]) -> None:
+        """Parts without points bound nothing; of the others nothing better is known."""
+        unseen = self._remind(parts)
+        reminded = [part for part in parts if part.multipliers]
+        if reminded:
+            found = evaluate(self._task, reminded).bounds
+            unseen += [part for part, bound in zip(reminded, found, strict=True) if bound > 0.0]
+            self._take_note(reminded, found)
+        if unseen:
+            seek_multipliers(self._task, unseen)
+            self._take_note(unseen, evaluate(self._task, unseen).bounds)
+            self._conflicts += [part.multipliers for part in unseen if part.bound == 0.0]
+            self._settled = max(self._settled, *(part.least for part in unseen))
+
+    def _take_note(self, parts: Sequence[Part], bounds: Sequence[float]) -> None:
+        for part, bound in zip(parts, bounds, strict=True):
+            part.bound = min(part.bound, bound)
+            part.least = min(part.least, bound)
+
+    def _remind(self, parts: Sequence[Part]) -> list[Part]:
+        """Gives parts what proved others empty whose cuts they have too; those that have none."""
+        del self._conflicts[:-_CONFLICTS]
+        known = [(frozenset(side for side, _ in each), each) for each in self._conflicts]
+        unseen = []
+        for part in parts:
+            sides = frozenset(part.cuts())
+            found = next((each for needed, each in reversed(known) if needed <= sides), None)
+            if found is None:
+                unseen.append(part)
             else:
-                heapq.heappush(self._heap, (-part.least, next(self._numbers), part))
+                part.multipliers = found
+        return unseen
+
+
+def _worst(heap: Sequence[tuple[float, int, Part]]) -> float:
+    return -heap[0][0] if heap else 0.0
 
 
 def leaves(root: Part, upper: float) -> Iterator[Part]:

@@ -1,15 +1,16 @@
 """M4: the region cut where arguments of nonlinearities cross kinks, or the middle of what they do.
 
 Best first, many parts at a time, each bounded by the sweeps of `linear.enclosure` with relaxations
-that fit it. What proves the bound is the tree of cuts alone.
+that fit it. What proves the bound is the tree of cuts alone, and of parts without points what
+proves that they are empty.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.linear.evaluation import MARGIN, Task, evaluate, task_of
-from certisolve_server.certifier.linear.parts import Cut, Part
+from certisolve_server.certifier.linear.parts import Cut, Multiplier, Part
 from certisolve_server.certifier.linear.tree import Tree, leaves
 from certisolve_server.certifier.problem import Problem
 
@@ -79,40 +80,61 @@ def _next_batch(batch: int, spent_s: float) -> int:
 
 
 def _evidence(tree: Tree, upper: float) -> dict[str, Any]:
-    return {"trees": [_cuts(root, upper) for root in tree.roots]}
+    return {"trees": [_entries(root, upper) for root in tree.roots]}
 
 
-def _cuts(root: Part, upper: float) -> list[list[float] | None]:
-    """In preorder, the part below a cut first: layer, neuron and place of cuts, None of leaves."""
+def _entries(root: Part, upper: float) -> list[Any]:
+    """In preorder, the part below a cut first: layer, neuron and place of cuts; see `_leaf`."""
     kept = {id(leaf) for leaf in leaves(root, upper)}
-    cuts: list[list[float] | None] = []
+    entries: list[Any] = []
     waiting = [root]
     while waiting:
         part = waiting.pop()
         if id(part) in kept or part.cut is None:
-            cuts.append(None)
+            entries.append(_leaf(part))
         else:
-            cuts.append([part.cut.layer, part.cut.neuron, part.cut.place])
+            entries.append([part.cut.layer, part.cut.neuron, part.cut.place])
             waiting.extend(reversed(part.children))
-    return cuts
+    return entries
 
 
-def _parts(task: Task, row: int, cuts: object) -> list[Part]:
+def _leaf(part: Part) -> dict[str, Any] | None:
+    """What proves it empty: each factor with how many cuts its own was made before; or None."""
+    if part.bound > 0.0 or not part.multipliers:
+        return None
+    age = {side: number for number, side in enumerate(part.cuts())}
+    return {"empty": [[age[side], factor] for side, factor in part.multipliers]}
+
+
+def _parts(task: Task, row: int, entries: object) -> list[Part]:
     """The leaves of a tree in preorder."""
-    if not isinstance(cuts, Sequence) or isinstance(cuts, str):
+    if not isinstance(entries, Sequence) or isinstance(entries, str):
         raise NotCertified("a tree is a list of cuts")
     found, waiting = [], [Part(row)]
-    for cut in cuts:
+    for entry in entries:
         if not waiting:
             raise NotCertified("a tree has too many cuts")
         part = waiting.pop()
-        if cut is None:
+        if entry is None or isinstance(entry, Mapping):
+            part.multipliers = _multipliers(part, entry or {})
             found.append(part)
         else:
-            waiting.extend(reversed(part.split(_cut(task, cut))))
+            waiting.extend(reversed(part.split(_cut(task, entry))))
     if waiting:
         raise NotCertified("a tree has parts that are neither cut nor bounded")
     return found
+
+
+def _multipliers(part: Part, entry: Mapping[str, Any]) -> tuple[Multiplier, ...]:
+    sides = list(part.cuts())
+    found = []
+    for pair in entry.get("empty", ()):
+        match pair:
+            case [int(age), float(factor) | int(factor)] if 0 <= age < len(sides):
+                found.append((sides[age], float(factor)))
+            case _:
+                raise NotCertified(f"{pair} is no multiplier of a cut")
+    return tuple(found)
 
 
 def _cut(task: Task, numbers: object) -> Cut:
