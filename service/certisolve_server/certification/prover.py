@@ -16,7 +16,6 @@ from certisolve_server.certifier.budget import Budget
 from certisolve_server.certifier.certificate import Certificate
 from certisolve_server.certifier.falsify import attack
 from certisolve_server.certifier.portfolio import certify
-from certisolve_server.certifier.problem import Problem
 from certisolve_server.jobs import Artifact, ModelKey, SolveJob
 
 from . import question, reply
@@ -143,6 +142,5 @@ def _map_key(request: CertifyRequest, model: ModelKey) -> str:
 
 def _elsewhere(known: Subject, request: CertifyRequest, artifact: Artifact) -> Subject:
     """The same map and norms on another set."""
-    manifest, problem = artifact.manifest, known.problem
-    where = region(request, manifest, variables(request, manifest))
-    return replace(known, problem=Problem(problem.subject, where, problem.norms))
+    manifest = artifact.manifest
+    return known.on(region(request, manifest, variables(request, manifest)))

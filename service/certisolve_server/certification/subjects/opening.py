@@ -44,13 +44,14 @@ def open_subject(request: CertifyRequest, manifest: Manifest, program: ExportedP
     found = described(asked)
     graph = found.map.field if isinstance(found.map, Flow) else found.map
     shape = _shape(graph)
-    measured = without_fixed(norms(request, manifest, inputs, output, shape), where)
+    measured = norms(request, manifest, inputs, output, shape)
     text = found.text
     if request.component is not None and isinstance(found.map, Graph):
         _check_component(request.component, math.prod(shape))
         text += f"; of it the one value of index {request.component}"
     return Subject(
-        Problem(_wanted(found.map, request), where, measured),
+        Problem(_wanted(found.map, request), where, without_fixed(measured, where)),
+        measured,
         text,
         output.name,
         inputs.sizes,

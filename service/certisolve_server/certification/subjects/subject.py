@@ -1,10 +1,14 @@
 """What is certified of a served model: the problem, and in words which map it is about."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from certisolve_server.certifier.graph.node import Graph
+from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.problem import Problem
+from certisolve_server.certifier.region import Region
+
+from .measures import without_fixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -12,7 +16,8 @@ class Subject:
     """A problem whose inputs have the manifest's names, each with a leading axis of one request.
 
     Attributes:
-        problem: the map or flow, the set and the norms.
+        problem: the map or flow, the set and the norms on it.
+        norms: as they are asked for, wherever the set is.
         description: which map a certificate is of, in plain words.
         output: name of the output.
         sizes: of the axes, by name.
@@ -21,8 +26,14 @@ class Subject:
     """
 
     problem: Problem
+    norms: Norms
     description: str
     output: str
     sizes: Mapping[str, int]
     executed: Graph | None = None
     out_of_range: tuple[str, ...] = ()
+
+    def on(self, where: Region) -> "Subject":
+        """The same map in the same norms on another set."""
+        problem = Problem(self.problem.subject, where, without_fixed(self.norms, where))
+        return replace(self, problem=problem)

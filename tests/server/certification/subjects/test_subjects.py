@@ -346,3 +346,16 @@ def test_requests_are_values():
     with pytest.raises(dataclasses.FrozenInstanceError):
         request.seed = 1
     assert request.norms == ("l2", "l2")
+
+
+def test_what_one_set_keeps_as_it_is_counts_on_another():
+    history = np.array([[9.0, 0.0], [8.9, 0.3]])
+    kept = np.array([[0.0, 0.0], [0.1, 0.1]])
+    thin, wide = (
+        opened("spiral-feedback", BoxDomain({"x": history - by}, {"x": history + by}), steps=3)
+        for by in (kept, 0.1 * np.ones((2, 2)))
+    )
+    assert thin.problem.norms.input_weights is not None
+
+    assert thin.on(wide.problem.region).problem.norms.input_weights is None
+    assert wide.on(thin.problem.region).problem.norms.input_weights is not None
