@@ -1,8 +1,8 @@
 """Graphs as affine maps with nonlinearities between them, each affine run fused into one."""
 
 from .chained import chained as chained
-from .fuse import TooLarge as TooLarge
 from .fuse import fuse as fuse
+from .known import TooLarge as TooLarge
 from .layered import Layer as Layer
 from .layered import Layered as Layered
 from .problem import layers_of as layers_of

@@ -15,14 +15,9 @@ each block before.
 
 import math
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
-
-import torch
 
 from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.chains import Folding, Slopes
-from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.graph.node import Graph, Node
 from certisolve_server.certifier.interpreter import apply
 from certisolve_server.certifier.rules import Abstraction, constant
@@ -32,15 +27,9 @@ from .assemble import Stage, assemble
 from .cuts import cuts
 from .exact import exact_layer
 from .folds import Fold, fold_of
+from .known import Known, require_elements
 from .layered import Layered
 from .slopes import slopes_of
-
-#: Of the matrices of one run; larger ones are not made.
-MOST_ELEMENTS = 1 << 23
-
-
-class TooLarge(NotCertified):
-    """Matrices of affine runs would be too large; operators may still do."""
 
 
 def fuse(graph: Graph, values: Mapping[str, Interval] | None = None) -> Layered:
@@ -68,69 +57,60 @@ class _Walk:
         self._values = values
         self._cuts = cuts(graph)
         self.stages: list[Stage] = []
-        self.known: dict[str, Any] = {
-            name: constant(each.value) for name, each in graph.constants.items()
-        }
+        self.known = Known()
+        for name, known in graph.constants.items():
+            self.known[name] = constant(known.value)
         for each in graph.inputs:
             value = values.get(each.name, Interval.entire((1, *each.shape)))
-            self.known[each.name] = _source(each.name, value)
+            self.known.begin(each.name, value)
 
     def advance(self, node: Node) -> None:
         """One node further."""
+        if self.known.reshaped(node):
+            return
         fold = fold_of(node, self.known)
         if fold is not None:
             self.known[node.name] = fold.result(self._folded(fold))
         elif node.operator in FUNCTIONS and self.known[node.refs[0].name].jacobian:
-            self.known[node.name] = self._function(node, self.known[node.refs[0].name])
+            self._function(node, self.known[node.refs[0].name])
         else:
-            self.known[node.name] = self._affine(node)
+            self._affine(node)
 
-    def _affine(self, node: Node) -> Any:
+    def _affine(self, node: Node) -> None:
         result = exact_layer(node, self.known) or apply(node, self.known)
         if not isinstance(result, Abstraction):
-            return result
+            self.known[node.name] = result
+            return
         value = self._sharpened(node.name, result.value)
-        _require_elements(sum(block.lower.numel() for block in result.jacobian.values()))
+        for block in result.jacobian.values():
+            require_elements(block.lower.numel())
         if node.name in self._cuts and self._is_after_function(result):
-            return self._begin(node.name, result, None, value)
-        return Abstraction(value, result.jacobian)
+            self._begin(node.name, result, None, value)
+        else:
+            self.known[node.name] = Abstraction(value, result.jacobian)
 
     def _is_after_function(self, x: Abstraction) -> bool:
         """Whether it depends on several sources, not all of them inputs."""
         return len(x.jacobian) > 1 and any(stage.name in x.jacobian for stage in self.stages)
 
-    def _function(self, node: Node, operand: Abstraction) -> Abstraction:
+    def _function(self, node: Node, operand: Abstraction) -> None:
         value = apply(node, {node.refs[0].name: Abstraction(operand.value)}).value
         slopes = slopes_of(node, operand.value)
-        return self._begin(node.name, operand, slopes, self._sharpened(node.name, value))
+        self._begin(node.name, operand, slopes, self._sharpened(node.name, value))
 
     def _folded(self, fold: Fold) -> Abstraction:
-        if fold.name not in self.known:
+        if fold.name not in self.known.bare:
             folding = Folding.group_sort(math.prod(fold.operand.shape), fold.operand.shape[-1])
-            self.known[fold.name] = self._begin(fold.name, fold.operand, folding, fold.value)
+            self._begin(fold.name, fold.operand, folding, fold.value)
         source: Abstraction = self.known[fold.name]
         return source
 
     def _begin(
         self, name: str, operand: Abstraction, function: Slopes | Folding | None, value: Interval
-    ) -> Abstraction:
+    ) -> None:
         """A new source: the value of a nonlinearity."""
         self.stages.append(Stage(name, operand.jacobian, function, operand.shape))
-        return _source(name, value)
+        self.known.begin(name, value)
 
     def _sharpened(self, name: str, value: Interval) -> Interval:
         return value.intersection(self._values[name]) if name in self._values else value
-
-
-def _source(name: str, value: Interval) -> Abstraction:
-    """A value of which nothing is known but where it lies: its slopes are those of the identity."""
-    shape = tuple(value.shape[1:])
-    size = math.prod(shape)
-    _require_elements(size * size)
-    identity = torch.eye(size, dtype=torch.float64).reshape(1, size, *shape)
-    return Abstraction(value, MappingProxyType({name: Interval.exact(identity)}))
-
-
-def _require_elements(elements: int) -> None:
-    if elements > MOST_ELEMENTS:
-        raise TooLarge(f"an affine run has a matrix of {elements} elements, which is too large")
