@@ -8,14 +8,14 @@ F^{-1} times each other in the coordinates of e and v; a few products of matrice
 number of weights. Nothing here proves anything.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from certisolve_server.certifier.arithmetic.rounding import Numbers
 
-from .program import Program
+from .program import Block, Program
 
 # How far X is from t F^{-1} at the start: too small an X blocks the first steps.
 _DUAL_START = 30.0
@@ -45,16 +45,28 @@ def solve(program: Program, start: Numbers, gap: float) -> Iterator[Numbers | No
 
 
 @dataclass(frozen=True, eq=False)
+class _Place:
+    """A block of F at some weights, its inverse, and that of X."""
+
+    block: Block
+    primal: Numbers
+    inverse: Numbers
+    dual: Numbers
+
+    def dual_step(self, change: Numbers, more: Numbers) -> Numbers:
+        """Of X, for that of F: more - X - (X dF F^{-1}), symmetric."""
+        return more - self.dual - _symmetric((self.dual @ change) @ self.inverse)
+
+
+@dataclass(frozen=True, eq=False)
 class _Iterate:
-    """Weights, F and F^{-1}, X, and how many steps it took.
+    """Weights, what F and X are there, and how many steps it took.
 
     The gap is that of the cost and of what X lacks, relative to the cost.
     """
 
     weights: Numbers
-    primal: Numbers
-    inverse: Numbers
-    dual: Numbers
+    places: tuple[_Place, ...]
     step: int
     gap: float
 
@@ -68,76 +80,120 @@ class _Form:
     inner: Numbers
 
     @classmethod
-    def of(cls, program: Program, matrix: Numbers) -> "_Form":
-        mixed = program.reach @ matrix[..., : program.linked, :]
-        return cls(matrix, mixed, mixed[..., : program.linked] @ program.reach.mT)
+    def of(cls, block: Block, matrix: Numbers) -> "_Form":
+        mixed = block.reach @ matrix[..., : block.linked, :]
+        return cls(matrix, mixed, mixed[..., : block.linked] @ block.reach.mT)
 
-    def products(self, program: Program) -> Numbers:
+    def add_products(self, block: Block, total: Numbers) -> None:
         """<F_k, M> of each weight."""
-        rows = self.own.diagonal(dim1=-2, dim2=-1).clone()
-        rows[..., program.bent] -= self.inner.diagonal(dim1=-2, dim2=-1)
-        return program.summed(rows.reshape(-1, program.size).sum(0))
+        _add(total, block.own, self.own.diagonal(dim1=-2, dim2=-1))
+        _add(total, block.reached, -self.inner.diagonal(dim1=-2, dim2=-1))
 
-    def system(self, program: Program, other: "_Form") -> Numbers:
-        """<F_k, M F_l N> of all pairs of weights."""
-        rows, mixed = self.own * other.own, self.mixed * other.mixed
-        rows[..., program.bent, :] -= mixed
-        rows[..., :, program.bent] -= mixed.mT
-        rows[..., program.bent, program.bent] += self.inner * other.inner
-        summed = rows.reshape(-1, program.size, program.size).sum(0)
-        return program.summed(program.summed(summed).mT)
+    def add_system(
+        self, other: "_Form", pairs: tuple[torch.Tensor, torch.Tensor, torch.Tensor], total: Numbers
+    ) -> None:
+        """<F_k, M F_l N> of all pairs of weights, those of v_k and e_l doubled."""
+        of_own, of_mixed, of_inner = pairs
+        _add(total, of_own, self.own * other.own)
+        _add(total, of_mixed, self.mixed * other.mixed * -2.0)
+        _add(total, of_inner, self.inner * other.inner)
+
+
+def _add(total: Numbers, places: torch.Tensor, values: Numbers) -> None:
+    total.index_add_(0, places.flatten(), values.flatten())
+
+
+def _products(program: Program, matrices: Sequence[Numbers]) -> Numbers:
+    """<F_k, M> of each weight."""
+    total = torch.zeros_like(program.cost)
+    for block, matrix in zip(program.blocks, matrices, strict=True):
+        reached = (block.reach @ matrix[..., : block.linked, : block.linked]) * block.reach
+        _add(total, block.own, matrix.diagonal(dim1=-2, dim2=-1))
+        _add(total, block.reached, -reached.sum(-1))
+    return total
 
 
 def _iterate(
-    program: Program, weights: Numbers, dual: Numbers | None, step: int = 0, lacking: float = 1.0
+    program: Program,
+    weights: Numbers,
+    duals: Sequence[Numbers] | None,
+    step: int = 0,
+    lacking: float = 1.0,
 ) -> _Iterate | None:
     """None where F is not positive definite."""
-    primal = program.inequality(weights)
-    factor, failed = torch.linalg.cholesky_ex(primal)
-    if bool(failed.any()) or not bool(factor.isfinite().all()):
-        return None
-    inverse = torch.cholesky_inverse(factor)
     cost = float(program.cost @ weights)
-    if dual is None:
-        dual = (_DUAL_START * cost / (program.size * program.blocks)) * inverse
-    gap = float((dual * primal).sum()) / cost
-    return _Iterate(weights, primal, inverse, dual, step, max(gap, lacking))
+    places, product = [], 0.0
+    for index, block in enumerate(program.blocks):
+        primal = block.inequality(weights)
+        factor, failed = torch.linalg.cholesky_ex(primal)
+        if bool(failed.any()) or not bool(factor.isfinite().all()):
+            return None
+        inverse = torch.cholesky_inverse(factor)
+        start = _DUAL_START * cost / program.size
+        dual = start * inverse if duals is None else duals[index]
+        product += float((dual * primal).sum())
+        places.append(_Place(block, primal, inverse, dual))
+    return _Iterate(weights, tuple(places), step, max(product / cost, lacking))
 
 
 def _following(program: Program, at: _Iterate) -> Generator[None, None, _Iterate | None]:
     """One step of predictor and corrector; None where numbers are at their end."""
-    form, dual = _Form.of(program, at.inverse), _Form.of(program, at.dual)
+    count = program.cost.numel()
+    system = torch.zeros(count * count, dtype=torch.float64)
+    push, reached = torch.zeros_like(program.cost), torch.zeros_like(program.cost)
+    for place, pairs in zip(at.places, program.pairs, strict=True):
+        form, dual = _Form.of(place.block, place.inverse), _Form.of(place.block, place.dual)
+        yield
+        dual.add_system(form, pairs, system)
+        form.add_products(place.block, push)
+        dual.add_products(place.block, reached)
     yield
-    factor = _factor(dual.system(program, form), at.weights)
+    factor = _factor(_symmetric(system.reshape(count, count)), at.weights)
     if factor is None:
         return None
-    center = float((at.dual * at.primal).sum()) / (program.size * program.blocks)
-    push = form.products(program)
     yield
-    ahead = _solved(factor, at.weights, -program.cost)
-    change = program.change(ahead)
-    slope = at.dual @ change
-    dual_ahead = -at.dual - _symmetric(slope @ at.inverse)
-    yield
-    dual_length, length = _length(at.dual, dual_ahead), _length(at.primal, change)
-    moved = ((at.dual + dual_length * dual_ahead) * (at.primal + length * change)).sum()
-    share = _share(float(moved) / (program.size * program.blocks) / center, dual_length, length)
-    yield
-    bend = _symmetric((dual_ahead @ change) @ at.inverse)
-    target = share * center * push - program.cost - _Form.of(program, bend).products(program)
+    center = sum(float((place.dual * place.primal).sum()) for place in at.places) / program.size
+    share, bends = yield from _predicted(program, at, factor, center)
+    target = share * center * push - program.cost - _products(program, bends)
     step = _solved(factor, at.weights, target)
-    change = program.change(step)
+    changes, dual_steps = [], []
+    for place, bend in zip(at.places, bends, strict=True):
+        changes.append(place.block.change(step))
+        more = share * center * place.inverse - bend
+        dual_steps.append(place.dual_step(changes[-1], more))
+        yield
+    duals = [place.dual for place in at.places]
+    dual_length = min(1.0, _KEPT_LENGTH * _length(duals, dual_steps))
     yield
-    dual_step = share * center * at.inverse - at.dual - bend
-    dual_step = dual_step - _symmetric((at.dual @ change) @ at.inverse)
+    length = min(1.0, _KEPT_LENGTH * _length([place.primal for place in at.places], changes))
     yield
-    dual_length = min(1.0, _KEPT_LENGTH * _length(at.dual, dual_step))
-    length = min(1.0, _KEPT_LENGTH * _length(at.primal, change))
-    lacking = program.cost - dual.products(program)
-    rest = float((lacking * at.weights).abs().sum() / (program.cost @ at.weights))
-    moved_dual = at.dual + dual_length * dual_step
-    weights = at.weights + length * step
-    return _iterate(program, weights, moved_dual, at.step + 1, (1.0 - dual_length) * rest)
+    lacking = float(((program.cost - reached) * at.weights).abs().sum())
+    lacking *= (1.0 - dual_length) / float(program.cost @ at.weights)
+    moved = [dual + dual_length * change for dual, change in zip(duals, dual_steps, strict=True)]
+    return _iterate(program, at.weights + length * step, moved, at.step + 1, lacking)
+
+
+def _predicted(
+    program: Program, at: _Iterate, factor: Numbers, center: float
+) -> Generator[None, None, tuple[float, list[Numbers]]]:
+    """At which share of the center to aim, and the bend of the way there, (dX dF F^{-1})."""
+    ahead = _solved(factor, at.weights, -program.cost)
+    changes = [place.block.change(ahead) for place in at.places]
+    yield
+    dual_changes = []
+    for place, change in zip(at.places, changes, strict=True):
+        dual_changes.append(place.dual_step(change, torch.zeros_like(change)))
+        yield
+    dual_length = _length([place.dual for place in at.places], dual_changes)
+    yield
+    length = _length([place.primal for place in at.places], changes)
+    kept, bends = 0.0, []
+    for place, change, dual_change in zip(at.places, changes, dual_changes, strict=True):
+        primal, dual = place.primal + length * change, place.dual + dual_length * dual_change
+        kept += float((primal * dual).sum()) / program.size / center
+        bends.append(_symmetric((dual_change @ change) @ place.inverse))
+        yield
+    return _share(kept, dual_length, length), bends
 
 
 def _share(kept: float, dual_length: float, length: float) -> float:
@@ -168,11 +224,12 @@ def _symmetric(matrix: Numbers) -> Numbers:
     return 0.5 * (matrix + matrix.mT)
 
 
-def _length(matrix: Numbers, step: Numbers) -> float:
-    """About the longest of 1 and powers of `_SHRINK` that leaves the matrix positive definite."""
+def _length(matrices: Sequence[Numbers], steps: Sequence[Numbers]) -> float:
+    """About the longest of 1 and powers of `_SHRINK` that leaves all positive definite."""
     length = 1.0
-    while length > _LEAST_LENGTH:
-        if not bool(torch.linalg.cholesky_ex(matrix + length * step)[1].any()):
-            return length
-        length *= _SHRINK
-    return 0.0
+    for matrix, step in zip(matrices, steps, strict=True):
+        while bool(torch.linalg.cholesky_ex(matrix + length * step)[1].any()):
+            length *= _SHRINK
+            if length < _LEAST_LENGTH:
+                return 0.0
+    return length

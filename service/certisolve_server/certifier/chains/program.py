@@ -11,10 +11,14 @@ the diagonals, is minimised: it is at least the constant, and there is a scale a
 more.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from certisolve_server.certifier.arithmetic.rounding import Numbers
 
@@ -22,27 +26,20 @@ from .stages import Stage
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
-    """F = C + sum_k w_k (e_k e_k^T - v_k v_k^T), w_k the weight of row k of F, v_k = 0 but for r.
+class Block:
+    """Blocks of F of one shape, C + sum_k w_k (e_k e_k^T - v_k v_k^T); e_k may be in another one.
 
     Args:
-        reach: V, (..., all r, x and all r).
-        output: Y, (..., outputs, x and all r).
-        share: which weight each row of F has, (rows,): inputs, r, outputs.
-        cost: of each weight, (weights,).
-        layers: how many weights each layer has, those between the inputs' and the outputs'.
+        reach: the v_k, (..., those that are not 0 here, x and r of the block).
+        output: Y, (..., outputs of the block, x and r of the block).
+        own: which weight each row has, (..., rows): x and r, then outputs.
+        reached: which weight each v_k has, (..., those).
     """
 
     reach: Numbers
     output: Numbers
-    share: torch.Tensor
-    cost: Numbers
-    layers: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Of F."""
-        return self.share.numel()
+    own: torch.Tensor
+    reached: torch.Tensor
 
     @property
     def linked(self) -> int:
@@ -50,46 +47,66 @@ class Program:
         return self.reach.shape[-1]
 
     @property
-    def bent(self) -> slice:
-        """The rows of r."""
-        return slice(self.linked - self.reach.shape[-2], self.linked)
-
-    @property
-    def blocks(self) -> int:
-        """How many F there are."""
-        return self.reach.shape[:-2].numel()
+    def size(self) -> int:
+        """Of all matrices of a batch together."""
+        return self.own.numel()
 
     def change(self, weights: Numbers) -> Numbers:
         """sum_k w_k (e_k e_k^T - v_k v_k^T)."""
-        rows = weights[self.share]
-        upper = -(self.reach.mT * rows[self.bent]) @ self.reach
+        upper = -(self.reach.mT * weights[self.reached].unsqueeze(-2)) @ self.reach
         outputs = self.output.shape[-2]
         full = torch.nn.functional.pad(upper, (0, outputs, 0, outputs))
-        full.diagonal(dim1=-2, dim2=-1).add_(rows)
+        full.diagonal(dim1=-2, dim2=-1).add_(weights[self.own])
         return full
 
     def inequality(self, weights: Numbers) -> Numbers:
-        """F."""
+        """The block itself."""
         full = self.change(weights)
         full[..., self.linked :, : self.linked] = -self.output
         full[..., : self.linked, self.linked :] = -self.output.mT
         return full
 
-    def summed(self, rows: Numbers) -> Numbers:
-        """Of each weight the sum over its rows."""
-        shape = (self.cost.numel(), *rows.shape[1:])
-        return torch.zeros(shape, dtype=torch.float64).index_add_(0, self.share, rows)
+    def pairs(self, weights: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Where in a flat (weights, weights) are pairs of own, of reached and own, of reached."""
+        own, reached = self.own.unsqueeze(-2), self.reached.unsqueeze(-2)
+        return (
+            (own.mT * weights + own).flatten(),
+            (reached.mT * weights + own).flatten(),
+            (reached.mT * weights + reached).flatten(),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """The blocks of F, and what is minimised.
+
+    Args:
+        blocks: all of them, by shape.
+        cost: of each weight, (weights,).
+        layers: how many weights each layer has, those between the inputs' and the outputs'.
+        inputs: how many weights there are of inputs.
+    """
+
+    blocks: tuple[Block, ...]
+    cost: Numbers
+    layers: tuple[int, ...]
+    inputs: int
+
+    @cached_property
+    def pairs(self) -> tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor], ...]:
+        """Of each block."""
+        return tuple(block.pairs(self.cost.numel()) for block in self.blocks)
+
+    @property
+    def size(self) -> int:
+        """Of F."""
+        return sum(block.size for block in self.blocks)
 
     def parts(self, weights: Numbers) -> tuple[Numbers, tuple[Numbers, ...], Numbers]:
         """Of the inputs, of each layer, of the outputs."""
-        inputs = self.cost.numel() - sum(self.layers) - self._outputs
-        sizes = [inputs, *self.layers, self._outputs]
-        first, *layers, last = torch.split(weights, sizes)
+        outputs = weights.numel() - sum(self.layers) - self.inputs
+        first, *layers, last = torch.split(weights, [self.inputs, *self.layers, outputs])
         return first, tuple(layers), last
-
-    @property
-    def _outputs(self) -> int:
-        return int(self.share[-1] - self.share[self.linked]) + 1
 
 
 def program(
@@ -119,7 +136,45 @@ def program(
     shares.append(end + sum(map(len, costs)))
     costs.append(torch.full((int(end[-1]) + 1,), 0.5, dtype=torch.float64))
     layers = tuple(stage.multipliers for stage in stages)
-    return Program(reach, output, torch.cat(shares), torch.cat(costs), layers)
+    blocks = _blocks(reach, output, torch.cat(shares))
+    return Program(blocks, torch.cat(costs), layers, costs[0].numel())
+
+
+def _blocks(reach: Numbers, output: Numbers, share: torch.Tensor) -> tuple[Block, ...]:
+    """What hangs together by V and Y, as what is after a fold does not by what is before it."""
+    linked, bent = reach.shape[-1], reach.shape[-2]
+    acts = (torch.cat([reach, output], -2) != 0).reshape(-1, bent + output.shape[-2], linked)
+    rows, columns = acts.any(0).nonzero(as_tuple=True)
+    nodes = linked + acts.shape[1]
+    edges = (torch.ones(rows.numel()).numpy(), (rows.numpy() + linked, columns.numpy()))
+    _, found = connected_components(coo_matrix(edges, shape=(nodes, nodes)), directed=False)
+    labels = torch.from_numpy(found).to(torch.int64)
+    sizes = [linked, bent, output.shape[-2]]
+    of_columns, of_reach, of_output = torch.split(labels, sizes)
+    batch, alike = reach.shape[:-2], defaultdict(list)
+    for label in range(int(of_columns.max()) + 1):
+        inside, seen, out = of_columns == label, of_reach == label, of_output == label
+        if bool(inside.any()):
+            own = torch.cat([share[:linked][inside], share[linked:][out]])
+            reached = share[linked - bent : linked][seen]
+            block = Block(
+                reach[..., seen, :][..., inside],
+                output[..., out, :][..., inside],
+                own.expand(*batch, -1),
+                reached.expand(*batch, -1),
+            )
+            alike[block.reach.shape, block.output.shape].append(block)
+    return tuple(_stacked(blocks) for blocks in alike.values())
+
+
+def _stacked(blocks: Sequence[Block]) -> Block:
+    """As one batch."""
+    return Block(
+        torch.stack([block.reach for block in blocks]),
+        torch.stack([block.output for block in blocks]),
+        torch.stack([block.own for block in blocks]),
+        torch.stack([block.reached for block in blocks]),
+    )
 
 
 def _unrolled(stages: Sequence[Stage], last: Numbers) -> tuple[Numbers, Numbers]:

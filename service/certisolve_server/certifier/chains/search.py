@@ -25,7 +25,9 @@ from .stages import Stage
 _PASSES = ((320, 0.1), (640, 1e-2), (1280, 1e-2), (2560, 1e-2))
 _LARGEST_WHOLE = 2560
 
-# How often a pass tells of what it has done, with the layers to come as in closed form.
+# After how many steps a whole chain tells of its weights, which takes as long to prove as a step;
+# and how often a pass tells of what it has done, with the layers to come as in closed form.
+_TOLD_EVERY = 4
 _TOLD = 5
 
 # Of the whole chain, relative.
@@ -96,11 +98,12 @@ def _whole(
     before = torch.full_like(inputs, reached * (outputs.numel() / inputs.numel()) ** 0.5)
     after = torch.full_like(outputs, reached * (inputs.numel() / outputs.numel()) ** 0.5)
     weights = torch.cat([before, *(before[0] * own for own in start), after])
-    best = None
+    best, steps = None, 0
     for found in solve(posed, weights, gap):
         if found is None:
             yield None
             continue
+        steps += 1
         before, layers, after = posed.parts(found)
         unit = before[:1] if not free_inputs else before.new_ones(1)
         best = Found(
@@ -109,7 +112,7 @@ def _whole(
             _root(before).reciprocal() if free_inputs else None,
             _root(after) if free_outputs else None,
         )
-        yield best
+        yield best if steps % _TOLD_EVERY == 0 else None
     if best is not None:
         yield replace(best, is_last=True)
     return best
