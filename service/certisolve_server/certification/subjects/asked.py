@@ -52,6 +52,11 @@ class Asked:
     reading: Reading = prepare
 
     @property
+    def is_literal(self) -> bool:
+        """Whether graphs are of what is executed, each operator as it is."""
+        return self.reading is not prepare
+
+    @property
     def varying(self) -> str:
         """Names of what varies, for people."""
         return ", ".join(self.inputs.varying)

@@ -54,7 +54,9 @@ def network(
         return named(program, taken(manifest), varying, frozen, position, reading)
 
     def graph(name: str) -> Graph:
-        return raw(name) if name in states else postprocess(manifest, name, varying, frozen, raw)
+        if name in states:
+            return raw(name)
+        return postprocess(manifest, name, varying, frozen, raw, literal=reading is not prepare)
 
     return graph
 
@@ -99,7 +101,8 @@ def named(
         {by_name[name]: value for name, value in frozen.items()},
         output,
     )
-    assembly = Assembly(*(Input(name, tuple(shape)) for name, shape in varying.items()))
+    given = (Input(name, tuple(shape)) for name, shape in varying.items())
+    assembly = Assembly(*given, literal=reading is not prepare)
     return assembly.graph(assembly.insert(graph, {by_name[name]: name for name in varying}))
 
 

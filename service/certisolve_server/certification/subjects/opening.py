@@ -67,16 +67,16 @@ def _executed(asked: Asked) -> Graph:
         raise NotCertified(
             f"{asked.manifest.name}: of an exact flow nothing is executed; ask for level real"
         )
-    wanted = _wanted(found, asked.request)
+    wanted = _wanted(found, asked.request, literal=True)
     assert isinstance(wanted, Graph)
     return wanted
 
 
-def _wanted(found: Map, request: CertifyRequest) -> Map:
+def _wanted(found: Map, request: CertifyRequest, *, literal: bool = False) -> Map:
     """The map to all values of its output, or to the one that is asked for."""
     if request.component is None or isinstance(found, Flow):
         return found
-    return _component(found, request.component)
+    return _component(found, request.component, literal=literal)
 
 
 def _output(request: CertifyRequest, manifest: Manifest) -> TensorSpec:
@@ -96,9 +96,9 @@ def _check_component(component: int, count: int) -> None:
         )
 
 
-def _component(graph: Graph, component: int) -> Graph:
+def _component(graph: Graph, component: int, *, literal: bool) -> Graph:
     """One value of the output, by its place in C order."""
-    assembly = Assembly(*graph.inputs)
+    assembly = Assembly(*graph.inputs, literal=literal)
     output = assembly.insert(graph, {each.name: each.name for each in graph.inputs})
     count = math.prod(assembly.shape(output))
     flat = assembly.apply(

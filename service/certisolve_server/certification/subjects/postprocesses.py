@@ -23,6 +23,8 @@ def postprocess(
     varying: Mapping[str, tuple[int, ...]],
     frozen: Mapping[str, Tensor],
     raw: Callable[[str], Graph],
+    *,
+    literal: bool = False,
 ) -> Graph:
     """The graph of an output as it is returned.
 
@@ -32,6 +34,7 @@ def postprocess(
         varying: shapes of the inputs, by name.
         frozen: other inputs.
         raw: gives the graph of an output of the program.
+        literal: as of `Assembly`.
 
     Raises:
         NotCertified: a post-processor has no graph.
@@ -39,7 +42,8 @@ def postprocess(
     changes = [each for each in manifest.postprocess if name in (each.output, each.deviation)]
     if not changes:
         return raw(name)
-    assembly = Assembly(*(Input(each, tuple(shape)) for each, shape in varying.items()))
+    given = (Input(each, tuple(shape)) for each, shape in varying.items())
+    assembly = Assembly(*given, literal=literal)
     values = {each: each for each in varying}
     field = assembly.insert(raw(changes[0].output), values)
     for each in changes:

@@ -26,7 +26,7 @@ from certisolve_server.certifier.graph.node import (
     Ref,
     live,
 )
-from certisolve_server.certifier.interpreter import evaluate
+from certisolve_server.certifier.interpreter import evaluate, evaluate_exactly
 
 _Key: TypeAlias = tuple[object, ...]
 
@@ -36,10 +36,12 @@ class Assembly:
 
     Arguments:
         inputs: that vary.
+        literal: whether each operator stays as it is, and what it computes of constants, too: in
+            graphs of what is executed, where it rounds each time.
     """
 
-    def __init__(self, *inputs: Input) -> None:
-        self._inputs = inputs
+    def __init__(self, *inputs: Input, literal: bool = False) -> None:
+        self._inputs, self._literal = inputs, literal
         self._shapes = {each.name: each.shape for each in inputs}
         self._nodes: list[Node] = []
         self._by_name: dict[str, Node] = {}
@@ -84,6 +86,8 @@ class Assembly:
             kind: of numbers.
         """
         node = Node(name or operator, operator, MappingProxyType(dict(arguments)), shape, kind)
+        if self._literal:
+            return self._computed(node)
         same = self._without_work(node)
         if same is not None:
             return same
@@ -192,7 +196,8 @@ class Assembly:
         if not refs or any(ref.name not in self._constants for ref in refs):
             return None
         try:
-            return evaluate(node, self._constants)
+            read = evaluate_exactly if self._literal else evaluate
+            return read(node, self._constants)
         except (NotCertified, UnsupportedOperator):
             # As a node it is told where it fails, by whoever goes through it.
             return None

@@ -50,12 +50,14 @@ class Corrected:
         state: name of that input.
         observer: likewise, of the shape of the state.
         gain: likewise.
+        literal: as of `Assembly`.
     """
 
     graph: Graph
     state: str
     observer: str
     gain: str
+    literal: bool = False
 
 
 def uncorrected(field: Corrected) -> Graph:
@@ -78,7 +80,8 @@ def cascade(field: Corrected, passes: Sequence[Pass], history: str, measurements
         InvalidRequest: there is no pass, or a layer is used that was not reached.
     """
     shape = field.graph.input(field.state).shape
-    assembly = Assembly(Input(history, (1, measurements, *shape[1:])))
+    given = Input(history, (1, measurements, *shape[1:]))
+    assembly = Assembly(given, literal=field.literal)
     first = selected(assembly, history, 1, 0)
     layers, observers = {0: first}, {0: first}
     ahead: list[str] = []

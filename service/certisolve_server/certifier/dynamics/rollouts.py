@@ -21,11 +21,13 @@ class Step:
         carried: of inputs that a step replaces, their next values; all graphs are of the same
             inputs. Inputs that are not carried stay as they are.
         states: of carried inputs, those that nobody varies; they are zero at first.
+        literal: as of `Assembly`.
     """
 
     result: Graph
     carried: Mapping[str, Graph]
     states: frozenset[str] = frozenset()
+    literal: bool = False
 
 
 def rollout(step: Step, steps: int) -> Graph:
@@ -40,7 +42,7 @@ def rollout(step: Step, steps: int) -> Graph:
     """
     _require_steps(steps)
     given = tuple(each for each in step.result.inputs if each.name not in step.states)
-    assembly = Assembly(*given)
+    assembly = Assembly(*given, literal=step.literal)
     values = {each.name: each.name for each in given} | _no_states(assembly, step)
     for _ in range(steps - 1):
         values = _advanced(assembly, step, values)
@@ -70,7 +72,7 @@ def memory_rollout(step: Step, steps: int, history: str, frames: int) -> Graph:
     rest = [
         each for each in step.result.inputs if each.name != history and each.name not in step.states
     ]
-    assembly = Assembly(Input(history, shape), *rest)
+    assembly = Assembly(Input(history, shape), *rest, literal=step.literal)
     values = {each.name: each.name for each in rest} | _no_states(assembly, step)
     for index in range(frames):
         values[history] = selected(assembly, history, 1, index)

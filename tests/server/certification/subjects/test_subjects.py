@@ -359,3 +359,24 @@ def test_what_one_set_keeps_as_it_is_counts_on_another():
 
     assert thin.on(wide.problem.region).problem.norms.input_weights is None
     assert wide.on(thin.problem.region).problem.norms.input_weights is not None
+
+
+@pytest.mark.parametrize("name", ["spiral-neural-feedback", "ks1d-ffno", "burgers1d-fno"])
+def test_what_is_executed_keeps_all_that_rounds(name):
+    """Nothing is left out that only real numbers allow to leave out."""
+    subject = opened(name, soundness="float")
+    assert subject.executed is not None
+    real, executed = subject.problem.graph, subject.executed
+    x = torch.randn(1, real.inputs[0].shape[-1], generator=torch.Generator().manual_seed(0))
+
+    assert len(executed.nodes) >= len(real.nodes)
+    if name == "spiral-neural-feedback":
+        subtractions = [node for node in executed.nodes if node.operator == "aten.sub.Tensor"]
+        assert len(subtractions) == 2  # x - y, and the feedback of that minus that of 0
+    results = [Execution(graph).function()(x.double()) for graph in (real, executed)]
+    assert torch.allclose(*results, atol=1e-6)
+
+
+def test_of_flows_nothing_is_executed():
+    with pytest.raises(NotCertified, match="level real"):
+        opened("vanderpol-node", soundness="float")

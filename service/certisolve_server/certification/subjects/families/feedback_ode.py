@@ -96,7 +96,7 @@ def _field(asked: Asked, shape: tuple[int, ...]) -> Corrected:
     varying = {name: (1, *shape), _OBSERVER: (1, *shape), _GAIN: (1,)}
     order = [name, _OBSERVER, _GAIN]
     graph = named(asked.program, order, varying, asked.inputs.frozen, 0, asked.reading)
-    return Corrected(graph, name, _OBSERVER, _GAIN)
+    return Corrected(graph, name, _OBSERVER, _GAIN, asked.is_literal)
 
 
 def _reshaped(assembly: Assembly, name: str, shape: tuple[int, ...]) -> str:

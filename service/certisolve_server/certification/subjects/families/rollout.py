@@ -20,9 +20,8 @@ def steps_of_a_rollout(asked: Asked) -> Described:
     }
     states = _states(asked)
     graphs = network(manifest, asked.program, shapes | states, asked.inputs.frozen, asked.reading)
-    step = Step(
-        graphs(asked.output), {name: graphs(name) for name in [*fed, *states]}, frozenset(states)
-    )
+    carried = {name: graphs(name) for name in [*fed, *states]}
+    step = Step(graphs(asked.output), carried, frozenset(states), asked.is_literal)
     if histories:
         [history] = histories
         frames = asked.inputs.varying[history][1]
