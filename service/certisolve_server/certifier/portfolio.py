@@ -33,6 +33,9 @@ _NOTABLE = 1e-3
 #: Of the time that others get, that of the enclosure of the output is so much less.
 _ENCLOSURE_PRICE = 8.0
 
+#: Whoever leads is likely to find more.
+_LEADER_PRICE = 0.25
+
 
 def certify(
     problem: Problem,
@@ -103,7 +106,12 @@ def _next(search: "_Search", all_turns: "list[_Turns]") -> "_Turns | None":
     fresh = [each for each in going if not each.has_run]
     if search.board.left_s() <= 0.0:
         return fresh[0] if fresh and not search.is_finite else None
-    return fresh[0] if fresh else min(going, key=lambda each: each.price * each.spent_s)
+    return fresh[0] if fresh else min(going, key=lambda each: _due(each, search))
+
+
+def _due(turns: "_Turns", search: "_Search") -> float:
+    """What its time has cost; that of the method whose bound is the best costs less."""
+    return turns.price * turns.spent_s * (_LEADER_PRICE if turns.name == search.method else 1.0)
 
 
 @dataclass
@@ -111,7 +119,7 @@ class _Turns:
     """One method, the attack or the enclosure, while it runs."""
 
     name: str
-    steps: Iterator[Bound | None] | Iterator[Witness | None] | Iterator[Interval | None]
+    steps: Iterator[Bound | Witness | None] | Iterator[Witness | None] | Iterator[Interval | None]
     price: float = 1.0
     spent_s: float = 0.0
     has_run: bool = False

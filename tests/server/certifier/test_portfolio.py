@@ -80,11 +80,11 @@ def test_every_improvement_is_an_answer_and_the_last_says_how_it_ended():
         Scripted("b", [(0.1, 9.0), (0.1, 2.0)], clock),
     ]
     answers = run(clock, methods, attack=witnesses(1.0))
-    assert [each.upper for each in answers] == [4.0, 4.0, 2.0, 2.0]
-    assert [each.status for each in answers] == ["improving"] * 3 + ["certified"]
+    assert [each.upper for each in answers] == [4.0, 4.0, 3.0, 2.0, 2.0]
+    assert [each.status for each in answers] == ["improving"] * 4 + ["certified"]
     last = answers[-1]
     assert (last.method, last.evidence, last.lower, last.gap) == ("b", {"proves": 2.0}, 1.0, 2.0)
-    assert [entry[1:] for entry in last.history] == [(4.0, 0.0), (4.0, 1.0), (2.0, 1.0)]
+    assert [entry[1:] for entry in last.history] == [(4.0, 0.0), (4.0, 1.0), (3.0, 1.0), (2.0, 1.0)]
     assert last.elapsed_s == pytest.approx(0.5)
 
 
@@ -94,6 +94,14 @@ def test_who_has_run_least_is_next():
     quick = Scripted("quick", [(0.3, None)] * 6, clock, calls)
     run(clock, [slow, quick])
     assert calls == ["slow", *["quick"] * 4, "slow", "quick", "quick"]
+
+
+def test_who_leads_is_given_four_times_as_long():
+    clock, calls = Clock(), []
+    leader = Scripted("leader", [(0.1, 4.0), *[(0.1, None)] * 8], clock, calls)
+    other = Scripted("other", [(0.1, None)] * 3, clock, calls)
+    run(clock, [other, leader])
+    assert calls[:8] == ["other", *["leader"] * 4, "other", "leader", "leader"]
 
 
 def test_a_reached_gap_ends_the_search_and_closes_what_runs():

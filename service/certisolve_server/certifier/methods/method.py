@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.problem import Problem
+from certisolve_server.certifier.witness import Witness
 
 #: What a bound is proven from: numbers, strings, lists and dictionaries, as in JSON.
 Evidence: TypeAlias = Mapping[str, Any]
@@ -51,8 +52,10 @@ class Method(Protocol):
     def name(self) -> str:
         """As in certificates."""
 
-    def run(self, problem: Problem, board: Board) -> Iterator[Bound | None]:
+    def run(self, problem: Problem, board: Board) -> Iterator[Bound | Witness | None]:
         """Ever better bounds; None where a slice of about 0.1 s is over without one.
+
+        Witnesses of what was seen on the way may come in between.
 
         Ends when it has nothing to add. Closing it stops it.
 

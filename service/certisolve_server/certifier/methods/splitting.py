@@ -26,9 +26,11 @@ from certisolve_server.certifier.partition import (
 )
 from certisolve_server.certifier.problem import Problem
 from certisolve_server.certifier.taylor import record
+from certisolve_server.certifier.witness import Witness
 
 from .mean_value import around, require_few_numbers
 from .method import Board, Bound, Evidence
+from .sighting import Sighting
 
 #: A part that gives one of these has no bound, and is cut.
 _NO_BOUND = (NotCertified, NotABound, OutsideDomain)
@@ -37,7 +39,7 @@ _NO_BOUND = (NotCertified, NotABound, OutsideDomain)
 _WORTHWHILE = 0.99
 
 #: One turn, in seconds.
-_SLICE_S = 0.05
+_SLICE_S = 0.1
 
 #: A bound that is so close to what was seen is told at once.
 _CLOSE = 1.01
@@ -54,23 +56,26 @@ class Splitting:
 
     name = "splitting"
 
-    def run(self, problem: Problem, board: Board) -> Iterator[Bound | None]:
-        """Ever smaller bounds, the first one that of the whole box, as long as cuts help."""
+    def run(self, problem: Problem, board: Board) -> Iterator[Bound | Witness | None]:
+        """Ever smaller bounds, as long as cuts help.
+
+        With them come witnesses of what was seen at centres, which tells when to stop.
+        """
         box = around(problem)
         way, bounding = _best_bounding(problem, box)
-        search = Search(bounding, _NO_BOUND)
-        given = math.inf
-        while True:
-            is_better = search.bound * _SLACK < min(given * _WORTHWHILE, board.upper)
+        search, sighting = Search(bounding, _NO_BOUND), Sighting(problem, bounding)
+        given, goes_on = math.inf, True
+        while goes_on:
+            goes_on = _advanced(search, board)
+            wanted = given * (_WORTHWHILE if goes_on else 1.0)
+            is_better = search.bound * _SLACK < min(wanted, board.upper)
             if is_better:
                 given = search.bound * _SLACK
             yield _bound(way, search) if is_better else None
-            if not _advanced(search, board):
-                break
+            if search.steepest is not None:
+                yield sighting.witness(search.steepest, board.lower)
         if search.bound == math.inf:
             raise NotCertified(f"no finite bound after {search.cuts} cuts")
-        if search.bound * _SLACK < given:
-            yield _bound(way, search)
 
     def recheck(self, problem: Problem, evidence: Evidence) -> float:
         """The largest bound of the leaves of the tree."""

@@ -42,6 +42,9 @@ class Bounding(Protocol):
     def bound(self, lower: Tensor, upper: Tensor) -> Parts:
         """Of boxes (boxes, inputs)."""
 
+    def jacobian(self, point: Tensor) -> Tensor:
+        """About that of the map at a point (inputs,): (outputs, inputs), for what is `seen`."""
+
     def beyond_faces(self, lower: Tensor, upper: Tensor, face: Tensor) -> Tensor:
         """A bound of all on each box that does not show on its face, (boxes,).
 

@@ -35,6 +35,10 @@ class ByBoth:
         order = torch.cat(places).argsort()
         return of_each(joined(pieces), lambda values: values[order])
 
+    def jacobian(self, point: Tensor) -> Tensor:
+        """At a finite point."""
+        return self._finite.jacobian(point)
+
     def beyond_faces(self, lower: Tensor, upper: Tensor, face: Tensor) -> Tensor:
         """Nothing is proven of faces: all of space has none."""
         return self._endless.beyond_faces(lower, upper, face)

@@ -46,6 +46,12 @@ class ByIntervals:
         zero = torch.zeros_like(bounds)
         return Parts(bounds, zero, _smear(lower, upper, found.jacobian), nowhere, zero)
 
+    def jacobian(self, point: Tensor) -> Tensor:
+        """At a point, a matrix between two that are close."""
+        row = point.unsqueeze(0)
+        found = enclose(self._graph, self._box.from_flat(Interval(row, row)))
+        return found.jacobian.midpoint_radius()[0][0]
+
     def beyond_faces(self, lower: Tensor, upper: Tensor, face: Tensor) -> Tensor:
         """Nothing is proven of faces here."""
         del upper, face

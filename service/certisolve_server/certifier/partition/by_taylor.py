@@ -59,6 +59,11 @@ class ByTaylor:
         bounds = self._without_what_grows(lengths, lower, upper)
         return _rest(lengths, bounds, face)
 
+    def jacobian(self, point: Tensor) -> Tensor:
+        """About that of the map at a point (inputs,): (outputs, inputs)."""
+        column = point.unsqueeze(1)
+        return enclose(self._tape, column, torch.zeros_like(column)).at_center.center[:, :, 0]
+
     def _lengths(self, lower: Tensor, upper: Tensor) -> tuple[Enclosed, Lengths]:
         center = (0.5 * lower + 0.5 * upper).mT.contiguous()
         radius = torch.maximum(upper.mT - center, center - lower.mT) * (1.0 + ROUNDINGS)

@@ -32,6 +32,8 @@ class Search:
         self._batch, self._at_once = _FIRST_BATCH, min(_AT_ONCE, bounding.batch)
         self._numbers, self._lower, self._upper = root.numbers[:0], root.lower[:0], root.upper[:0]
         self._parts = unbounded(self._lower, self._upper)
+        #: Where slopes are the largest of those that were seen, at the centre of a box.
+        self.steepest: Tensor | None = None
         self._add(root)
 
     @property
@@ -125,7 +127,10 @@ class Search:
 
     def _add(self, boxes: "_Boxes") -> None:
         found = at_once_or_in_halves(self._bounding, boxes.lower, boxes.upper, self._errors)
-        self.seen = max(self.seen, float(found.seen.amax()))
+        best = int(found.seen.argmax())
+        if not float(found.seen[best]) <= self.seen:
+            self.seen = float(found.seen[best])
+            self.steepest = 0.5 * boxes.lower[best] + 0.5 * boxes.upper[best]
         self._numbers = torch.cat([self._numbers, boxes.numbers])
         self._lower = torch.cat([self._lower, boxes.lower])
         self._upper = torch.cat([self._upper, boxes.upper])

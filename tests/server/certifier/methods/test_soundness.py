@@ -18,7 +18,7 @@ from certisolve_server.certifier.arithmetic.norms import operator_norm
 from certisolve_server.certifier.domain import box
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.methods.mean_value import MeanValue, enclose
-from certisolve_server.certifier.methods.method import Board
+from certisolve_server.certifier.methods.method import Board, Bound
 from certisolve_server.certifier.methods.splitting import Splitting
 from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.prepare import prepare
@@ -259,7 +259,7 @@ def _after_cuts(graph, corners, norms) -> float:
     best = math.inf
     with suppress(NotCertified):
         for found in itertools.islice(Splitting().run(problem, Board()), 3):
-            best = best if found is None else found.upper
+            best = found.upper if isinstance(found, Bound) else best
     return best
 
 

@@ -29,6 +29,9 @@ class Distance:
         face = torch.full((count,), 1)
         return Parts(bounds, upper.sum(1) - 0.1, upper - lower, face, zero)
 
+    def jacobian(self, point):
+        return torch.zeros(1, len(point))
+
     def beyond_faces(self, lower, upper, face):
         return torch.where(face == 1, 0.0, torch.inf)
 
