@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from .arithmetic import require_ieee_threads
+from .graph.complex_numbers import without_complex
 from .graph.edges import recognise_edges
 from .graph.fold import fold
 from .graph.lower import lower
@@ -36,7 +37,8 @@ def prepare(
         UnsoundArithmetic: a thread of this process does not compute in IEEE arithmetic.
     """
     require_ieee_threads()
-    lowered = fold(lower(program, shapes, frozen or {}, output), evaluate_exactly)
+    real = without_complex(lower(program, shapes, frozen or {}, output))
+    lowered = fold(real, evaluate_exactly)
     graph = fold(recognise_edges(recognise_splines(lowered)), evaluate)
     refuse_unsupported(graph)
     return graph

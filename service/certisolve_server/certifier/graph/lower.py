@@ -4,6 +4,7 @@ Every size is fixed: the program is run once on tensors without data, which give
 of each node and turns arithmetic on sizes into numbers.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -19,6 +20,7 @@ from torch.fx import Node as FxNode
 from certisolve_server.certifier.arithmetic import Interval, NotABound
 from certisolve_server.certifier.errors import InvalidRequest, NotCertified, UnsupportedOperator
 
+from .complex_numbers import as_pairs
 from .node import Argument, Constant, Graph, Input, Node, Ref, kind_of, live
 
 #: Whose arguments are checked when a program is exported, and which compute nothing.
@@ -46,6 +48,7 @@ def lower(
         NotCertified: a constant is not finite.
     """
     _check_inputs(program, shapes, frozen)
+    program = _functional(program)
     _check_unmutated(program)
     stored = _stored_tensors(program)
     given = {**stored, **frozen}
@@ -124,6 +127,21 @@ def _check_shape(
             raise refusal
 
 
+def _functional(program: ExportedProgram) -> ExportedProgram:
+    """Without writes to parts of tensors that it made itself, as torch knows to say otherwise."""
+    writes = any(
+        isinstance(node.target, OpOverload) and node.target._schema.is_mutable
+        for node in program.graph.nodes
+    )
+    if not writes:
+        return program
+    with warnings.catch_warnings():
+        # torch warns of what it calls itself.
+        warnings.simplefilter("ignore", FutureWarning)
+        functional: ExportedProgram = program.run_decompositions({})
+    return functional
+
+
 def _check_unmutated(program: ExportedProgram) -> None:
     signature = program.graph_signature
     changed = {**signature.buffers_to_mutate, **signature.user_inputs_to_mutate}
@@ -149,7 +167,7 @@ def _stored_tensors(program: ExportedProgram) -> dict[str, Tensor]:
 
 def _exact(name: str, tensor: Tensor) -> Interval:
     try:
-        return Interval.exact(tensor)
+        return Interval.exact(as_pairs(tensor) if tensor.is_complex() else tensor)
     except NotABound as error:
         raise NotCertified(f"the constant {name!r} is no exact real tensor: {error}") from error
 

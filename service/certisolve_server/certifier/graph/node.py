@@ -11,8 +11,8 @@ from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.errors import InvalidRequest
 
 #: What numbers a tensor holds; floating point of any width stands for real numbers. Integers other
-#: than int64 wrap around where int64 does not, and are, like complex numbers, something else.
-Kind: TypeAlias = Literal["real", "integer", "boolean", "other"]
+#: than int64 wrap around where int64 does not, and are something else.
+Kind: TypeAlias = Literal["real", "integer", "boolean", "complex", "other"]
 
 
 @dataclass(frozen=True)
@@ -112,5 +112,7 @@ def kind_of(dtype: torch.dtype) -> Kind:
     """What numbers a tensor of this type holds."""
     if dtype.is_floating_point:
         return "real"
+    if dtype.is_complex:
+        return "complex"
     known: dict[torch.dtype, Kind] = {torch.bool: "boolean", torch.int64: "integer"}
     return known.get(dtype, "other")

@@ -48,11 +48,21 @@ def count_from(start: float, end: float, **_placing: object) -> Abstraction:
     return constant(Interval.exact(numbers))
 
 
+def evenly_spaced(start: float, end: float, steps: int, **_placing: object) -> Abstraction:
+    """Numbers from one to another, both included (aten.linspace), as reals."""
+    if steps < 2:
+        raise Declined(f"divides a line by {steps} points")
+    part = Interval.exact(torch.arange(steps, dtype=torch.float64)) / float(steps - 1)
+    length = Interval.exact(float(end)) - float(start)
+    return constant(part * length + float(start))
+
+
 #: By overload.
 RULES: Rules = {
     "aten.arange.default": count,
     "aten.arange.start": count_from,
     "aten.full.default": full,
+    "aten.linspace.default": evenly_spaced,
     "aten.ones.default": ones,
     "aten.ones_like.default": ones_like,
     "aten.zeros.default": zeros,

@@ -6,6 +6,7 @@ difference of the matrix and what the guess stands for is enclosed, and its norm
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ _NOTHING = 2.0**-20
 
 # Shares that are this close to a short number are that number, on every grid alike.
 _SHORT, _CLOSE = 2.0**-28, 2.0**-36
+_LARGEST_DENOMINATOR = 1 << 16
 
 # A row is made of waves of a period if so little of it is left.
 _LEFT = 2.0**-18
@@ -30,14 +32,15 @@ _LEFT = 2.0**-18
 
 @dataclass(frozen=True, eq=False)
 class Waves:
-    """M[r, x] = window[x] sum_k share_{r,k} e^{-2 pi i k x / period} / period, up to a deviation.
+    """M[r, x] = window[x] sum_k unit share_{r,k} e^{-2 pi i k x / period} / period + deviation.
 
-    That is, of windowed e^{2 pi i k x / period} on the whole period row r gives share_{r,k}.
+    So of a windowed e^{2 pi i k x / period} on the whole period row r gives unit share_{r,k}.
 
     Args:
         rows: r of each share, (shares,).
         frequencies: k of each share, (shares,), above - period / 2 and at most period / 2.
         shares: complex, (shares,), those of k and -k conjugate.
+        unit: of all shares, exactly.
         period: of the waves, in points.
         window: of the points, (points,).
         deviation: at least the Frobenius norm of what else is in M.
@@ -46,9 +49,16 @@ class Waves:
     rows: Tensor
     frequencies: Tensor
     shares: Tensor
+    unit: Fraction
     period: int
     window: Tensor
     deviation: float
+
+    @property
+    def norm(self) -> float:
+        """At least the Frobenius norm of units times shares."""
+        size = float(self.shares.abs().square().sum().sqrt())
+        return size * abs(float(self.unit)) * (1.0 + 2.0**-40)
 
 
 def waves_of(matrix: Interval, periods: tuple[int, ...], may_have_window: bool) -> Waves | None:
@@ -146,12 +156,23 @@ def _with_deviation(
     period: int,
     window: Tensor,
 ) -> Waves | None:
-    short = _shortened(shares)
+    unit = _unit(shares)
+    short = _shortened(shares / float(unit))
     structure = _matrix(rows, frequencies, short, matrix.shape, period) * window
-    deviation = frobenius(matrix - structure / float(period))
+    deviation = frobenius(matrix - structure * Interval.of_fraction(unit / period))
     if not deviation <= _LEFT * frobenius(matrix):
         return None
-    return Waves(rows, frequencies, short, period, window, deviation)
+    return Waves(rows, frequencies, short, unit, period, window, deviation)
+
+
+def _unit(shares: Tensor) -> Fraction:
+    """The largest part of a share if it is near a simple fraction, as numbers of points are."""
+    if not shares.numel():
+        return Fraction(1)
+    largest = float(torch.view_as_real(shares).abs().max())
+    near = Fraction(largest).limit_denominator(_LARGEST_DENOMINATOR)
+    is_near = near > 0 and abs(near - Fraction(largest)) <= Fraction(_CLOSE) * Fraction(largest)
+    return near if is_near else Fraction(1)
 
 
 def _shortened(shares: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ rounding.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import TypeAlias
 
 import torch
@@ -69,12 +70,14 @@ class Entries:
         frequencies: k, or `ANY`, (entries, axes of the grid).
         values: G, complex, (entries, *channels of the tensor, channels of the source).
         error: the norm of what is not in the entries is not above this.
+        scale: by which values are to be multiplied, exactly; sizes of grids that cancel in the end.
     """
 
     places: Tensor
     frequencies: Tensor
     values: Tensor
     error: float
+    scale: Fraction = Fraction(1)
 
     @property
     def size(self) -> float:
@@ -85,7 +88,16 @@ class Entries:
         squares = (self.values.real.square() + self.values.imag.square()).sum()
         terms = 2 * max(1, self.values.numel()) + 8
         meeting = math.sqrt(2 ** int(self.frequencies.shape[1]))
-        return math.sqrt(float(squares)) * meeting * (1.0 + 2.0 * gamma(terms))
+        size = math.sqrt(float(squares)) * meeting * (1.0 + 2.0 * gamma(terms))
+        return size * abs(float(self.scale)) * (1.0 + 2.0**-50)
+
+    def unscaled(self) -> "Entries":
+        """The same with a scale of 1."""
+        if self.scale == 1:
+            return self
+        error = more(self.error, 2.0**-50, self.size)
+        values = self.values * float(self.scale)
+        return replace(self, values=values, error=error, scale=Fraction(1))
 
     @property
     def norm(self) -> float:
@@ -150,7 +162,13 @@ def merged(entries: Entries) -> Entries:
         values = torch.empty_like(values).index_copy(0, inverse, values)
     kept = values.flatten(1).abs().amax(1) > 0
     waves = entries.places.shape[1]
-    return Entries(unique[kept, :waves], unique[kept, waves:], values[kept], error)
+    return replace(
+        entries,
+        places=unique[kept, :waves],
+        frequencies=unique[kept, waves:],
+        values=values[kept],
+        error=error,
+    )
 
 
 def more(error: float, factor: float, size: float) -> float:
@@ -170,7 +188,7 @@ def spread(form: Form, axis: int, place: int) -> Form:
         column = index.repeat(entries.places.shape[0])[:, None]
         places = torch.cat([places[:, :wave], column, places[:, wave:]], 1)
         frequencies = entries.frequencies.repeat_interleave(atom.size, 0)
-        return merged(Entries(places, frequencies, values, entries.error))
+        return merged(replace(entries, places=places, frequencies=frequencies, values=values))
 
     atoms = (*form.axes[axis][:place], Wave(atom.size), *form.axes[axis][place + 1 :])
     return form.mapped(change, (*form.axes[:axis], atoms, *form.axes[axis + 1 :]))

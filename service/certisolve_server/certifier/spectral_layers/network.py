@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -142,14 +142,14 @@ class Sources:
         for source, entries in form.terms.items():
             # What is not in the entries acts on the old source.
             nothing = slice(0, 0)
-            terms[source] = Entries(
-                entries.places[nothing],
-                entries.frequencies[nothing],
-                entries.values[nothing],
-                entries.error,
+            terms[source] = replace(
+                entries,
+                places=entries.places[nothing],
+                frequencies=entries.frequencies[nothing],
+                values=entries.values[nothing],
             )
             number = self._window_of(source, grid, waves.window)
-            terms[number] = Entries(entries.places, entries.frequencies, entries.values, 0.0)
+            terms[number] = replace(entries, error=0.0)
         return Form(form.axes, terms)
 
     def _window_of(self, source: int, grid: Grid, window: Tensor) -> int:
@@ -199,7 +199,8 @@ def flattened(form: Form) -> Mapping[int, Entries]:
     if any(isinstance(atom, Wave) for atom in form.atoms):
         raise NotCertified("is made of waves, not of points of a grid")
     terms = {}
-    for source, entries in form.terms.items():
+    for source, scaled in form.terms.items():
+        entries = scaled.unscaled()
         values = entries.values
         values = values.reshape(values.shape[0], math.prod(values.shape[1:-1]), values.shape[-1])
         terms[source] = Entries(entries.places, entries.frequencies, values, entries.error)

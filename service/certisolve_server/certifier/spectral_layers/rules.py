@@ -114,6 +114,47 @@ def bmm(sources: Sources, self: Operand, mat2: Operand) -> Form:
     return matrix_of_each(self, mat2)
 
 
+def einsum(sources: Sources, equation: str, tensors: tuple[Operand, ...], **_: Any) -> Form:
+    """Of a form with a constant: a matrix, or one for each place of some axes."""
+    if len(tensors) != 2 or "." in equation or "->" not in equation:
+        raise NotCertified(f"contracts as in {equation!r}")
+    names, result = equation.replace(" ", "").split("->")
+    left, right = names.split(",")
+    form, factor = tensors
+    if not isinstance(form, Form):
+        form, factor, left, right = factor, form, right, left
+    if not isinstance(form, Form) or not isinstance(factor, Interval):
+        raise NotCertified("contracts two tensors that vary")
+    if any(len(set(each)) != len(each) for each in (left, right, result)):
+        raise NotCertified(f"contracts as in {equation!r}")
+    shared = [name for name in left if name in right]
+    batch, inner = [n for n in shared if n in result], [n for n in shared if n not in result]
+    own, new = [n for n in left if n not in right], [n for n in right if n not in left]
+    sizes = dict(zip(left, form.shape, strict=True)) | dict(zip(right, factor.shape, strict=True))
+    first, second = [*batch, *own, *inner], [*batch, *inner, *new]
+    form = permuted(form, tuple(left.index(name) for name in first))
+    order = [right.index(name) for name in second]
+
+    def count(names: list[str]) -> int:
+        return math.prod(sizes[name] for name in names)
+
+    matrices = factor.rearranged(
+        lambda ends: ends.permute(order).reshape(count(batch), count(inner), count(new))
+    )
+    cuts = (len(batch), len(batch) + len(own))
+    groups = (form.axes[: cuts[0]], form.axes[cuts[0] : cuts[1]], form.axes[cuts[1] :])
+    joined = Form(tuple(tuple(a for axis in group for a in axis) for group in groups), form.terms)
+    if batch:
+        image = matrix_of_each(joined, matrices)
+    else:
+        image = _along(sources, joined, 2, matrices.rearranged(lambda ends: ends[0].mT))
+    axes = (*form.axes[: cuts[1]], image.axes[2])
+    image = Form(axes, image.terms)
+    image = shapes.reshaped(image, tuple(sizes[name] for name in (*batch, *own, *new)))
+    now = [*batch, *own, *new]
+    return permuted(image, tuple(now.index(name) for name in result))
+
+
 def addmm(
     sources: Sources, self: Operand, mat1: Operand, mat2: Operand, beta: float = 1, alpha: float = 1
 ) -> Form:
@@ -285,6 +326,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "aten.div.Scalar": divide,
         "aten.div.Tensor": divide,
         "aten.dropout.default": same,
+        "aten.einsum.default": einsum,
         "aten.expand.default": expand,
         "aten.flatten.using_ints": flatten,
         "aten.linear.default": linear,

@@ -96,7 +96,12 @@ def narrowed(form: Form, axis: int, start: int, stop: int) -> Form:
         keep = (column >= start) & (column < stop)
         places = entries.places[keep].clone()
         places[:, number] -= start
-        return Entries(places, entries.frequencies[keep], entries.values[keep], entries.error)
+        return replace(
+            entries,
+            places=places,
+            frequencies=entries.frequencies[keep],
+            values=entries.values[keep],
+        )
 
     part = Dense(stop - start) if isinstance(atom, Dense) else Wave(stop - start)
     axes = (*form.axes[:axis], (part,), *form.axes[axis + 1 :])
@@ -209,7 +214,7 @@ def summed(form: Form, axis: int) -> Form:
     def change(entries: Entries) -> Entries:
         places = torch.cat([entries.places[:, :number], entries.places[:, number + count :]], 1)
         error = more(0.0, entries.error, math.sqrt(size))
-        return merged(Entries(places, entries.frequencies, entries.values, error))
+        return merged(replace(entries, places=places, error=error))
 
     return form.mapped(change, (*form.axes[:axis], *form.axes[axis + 1 :]))
 
@@ -225,12 +230,15 @@ def added(one: Form, other: Form) -> Form:
 
 
 def _sum(one: Entries, other: Entries) -> Entries:
+    if one.scale != other.scale:
+        one, other = one.unscaled(), other.unscaled()
     return merged(
         Entries(
             torch.cat([one.places, other.places]),
             torch.cat([one.frequencies, other.frequencies]),
             torch.cat([one.values, other.values]),
             more(one.error, 1.0, other.error),
+            one.scale,
         )
     )
 

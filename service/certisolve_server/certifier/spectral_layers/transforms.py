@@ -118,7 +118,7 @@ class _Table:
     def __init__(self, waves: Waves, beside: int) -> None:
         self.rows, self.beside = waves.rows // beside, waves.rows % beside
         self.frequencies, self.shares = waves.frequencies, waves.shares
-        self.norm = float(waves.shares.abs().square().sum().sqrt()) * (1 + 2.0**-40)
+        self.unit, self.norm = waves.unit, waves.norm
 
     def applied(
         self, entries: Entries, wave: int, others: list[int], axis: int, deviation: float
@@ -141,7 +141,15 @@ class _Table:
         frequencies[:, axis] = self.frequencies[share]
         error = more(self.norm * entries.error * (1 + 2.0**-50), deviation, entries.norm)
         error = more(error, gamma(16) * self.norm, entries.size)
-        return merged(Entries(places, frequencies, entries.values[at] * factors, error))
+        return merged(
+            Entries(
+                places,
+                frequencies,
+                entries.values[at] * factors,
+                error,
+                entries.scale * self.unit,
+            )
+        )
 
 
 def _from_waves(form: Form, axis: int, matrix: Interval, grids: Sources) -> Form:
@@ -177,8 +185,7 @@ def _onto_grid(form: Form, axis: int, found: Waves, grid: Grid, beside: int) -> 
     # Rows of `found` are (beside, column); a share of -k there is that of e^{+ i k x} here.
     upper, column = found.rows // columns, found.rows % columns
     k = torch.where(2 * found.frequencies == found.period, found.frequencies, -found.frequencies)
-    shares = found.shares / found.period
-    norm = float(shares.abs().square().sum().sqrt()) * (1 + 2.0**-40)
+    shares, norm = found.shares, found.norm / found.period * (1 + 2.0**-50)
     deviation = found.deviation / math.sqrt(found.period) * (1 + 2.0**-50)
 
     def change(entries: Entries) -> Entries:
@@ -193,7 +200,15 @@ def _onto_grid(form: Form, axis: int, found: Waves, grid: Grid, beside: int) -> 
         frequencies = torch.cat([entries.frequencies[at], k[share][:, None]], 1)
         error = more(norm * entries.error * (1 + 2.0**-50), deviation, entries.norm)
         error = more(error, gamma(16) * norm, entries.size)
-        summed = merged(Entries(places, frequencies, entries.values[at] * factors, error))
+        summed = merged(
+            Entries(
+                places,
+                frequencies,
+                entries.values[at] * factors,
+                error,
+                entries.scale * found.unit / found.period,
+            )
+        )
         return _of_own_frequencies(summed, grid.axis)
 
     atoms: tuple[Atom, ...] = (grid,) if beside == 1 else (Wave(beside), grid)
@@ -204,14 +219,18 @@ def _of_own_frequencies(entries: Entries, axis: int) -> Entries:
     """Without the last column of frequencies, which has to agree with that of the axis."""
     out, own = entries.frequencies[:, -1], entries.frequencies[:, axis]
     agrees = (out == own) if bool((own != ANY).all()) else torch.zeros_like(out, dtype=torch.bool)
-    rest = Entries(
-        entries.places[~agrees], entries.frequencies[~agrees], entries.values[~agrees], 0.0
+    rest = replace(
+        entries,
+        places=entries.places[~agrees],
+        frequencies=entries.frequencies[~agrees],
+        values=entries.values[~agrees],
     )
-    kept = Entries(
-        entries.places[agrees],
-        entries.frequencies[agrees][:, :-1],
-        entries.values[agrees],
-        more(entries.error, 1.0, rest.size),
+    kept = replace(
+        entries,
+        places=entries.places[agrees],
+        frequencies=entries.frequencies[agrees][:, :-1],
+        values=entries.values[agrees],
+        error=more(entries.error, 1.0, rest.size),
     )
     if not rest.size <= _LEFT * max(kept.size, 2.0**-1000):
         raise NotCertified("a layer is not the same at all points of its grid")
@@ -241,7 +260,9 @@ def _among_waves(form: Form, axis: int, matrix: Interval) -> Form:
         )
         error = more(norm * entries.error * (1 + 2.0**-50), deviation, entries.norm)
         error = more(error, gamma(16) * norm, entries.size)
-        return merged(Entries(places, entries.frequencies[at], entries.values[at] * factors, error))
+        frequencies = entries.frequencies[at]
+        values = entries.values[at] * factors
+        return merged(Entries(places, frequencies, values, error, entries.scale))
 
     return form.mapped(
         change, (*form.axes[:axis], (Wave(center.shape[0]),), *form.axes[axis + 1 :])
