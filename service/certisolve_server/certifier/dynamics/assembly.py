@@ -122,11 +122,7 @@ class Assembly:
         return names[graph.output]
 
     def graph(self, output: str) -> Graph:
-        """What leads to one value.
-
-        Raises:
-            UnsupportedOperator: it is a constant, or an input as it is.
-        """
+        """What leads to one value; of an input or a constant, its copy."""
         if output not in self._by_name:
             shape = self.shape(output)
             copy = Node(self._free("copy"), "aten.clone.default", _copying(output), shape, "real")
@@ -138,6 +134,8 @@ class Assembly:
 
     def _without_work(self, node: Node) -> str | None:
         """What is known without the operator, if there is such."""
+        if node.kind != "real":
+            return None
         operands = [node.arguments.get(name) for name in ("self", "other")]
         x, y = (each.name if isinstance(each, Ref) else None for each in operands)
         if node.operator == "aten.zeros_like.default":
@@ -213,8 +211,10 @@ class Assembly:
         """As it is, or with the first number that is free."""
         if name not in self._shapes:
             return name
-        stem = name.partition("@")[0]
-        return f"{stem}@{len(self._shapes)}"
+        stem, number = name.partition("@")[0], len(self._shapes)
+        while f"{stem}@{number}" in self._shapes:
+            number += 1
+        return f"{stem}@{number}"
 
 
 def _copying(name: str) -> Mapping[str, Argument]:

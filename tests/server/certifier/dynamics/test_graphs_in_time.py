@@ -7,11 +7,13 @@ import torch
 from torch import nn
 
 from certisolve_server.certifier.domain import box
+from certisolve_server.certifier.dynamics.assembly import Assembly
 from certisolve_server.certifier.dynamics.cascades import Corrected, Pass, cascade, uncorrected
 from certisolve_server.certifier.dynamics.integrators import EULER, HEUN, RK4, unrolled
 from certisolve_server.certifier.dynamics.rollouts import Step, memory_rollout, rollout
 from certisolve_server.certifier.errors import InvalidRequest
 from certisolve_server.certifier.execution import Execution
+from certisolve_server.certifier.graph.node import Input
 from certisolve_server.certifier.interpreter import refuse_unsupported
 from certisolve_server.certifier.methods.mean_value import enclose
 from certisolve_server.certifier.prepare import prepare
@@ -158,3 +160,23 @@ def corrected():
     program = exported(Observed(), (1, 2), (1, 2), (1,))
     graph = prepare(program, {"x": (1, 2), "y": (1, 2), "z": (1,)})
     return Corrected(graph, "x", "y", "z")
+
+
+def test_names_of_parts_do_not_meet():
+    """Graphs put together from graphs that were put together, over and over."""
+    graph = FIELD
+    for _ in range(5):
+        graph = rollout(Step(graph, {"x": graph}), 2)
+    names = [node.name for node in graph.nodes] + list(graph.constants)
+    once, expected = Execution(FIELD).function(), STATES
+    for _ in range(32):
+        expected = once(expected)
+
+    assert len(names) == len(set(names))
+    assert torch.allclose(Execution(graph).function()(STATES), expected)
+
+
+def test_an_input_as_it_is_is_copied():
+    assembly = Assembly(Input("x", (1, 2)))
+
+    assert torch.equal(Execution(assembly.graph("x")).function()(STATES), STATES)
