@@ -91,13 +91,19 @@ class _Search:
     found: dict[_Part, tuple[float, ChainCertificate]]
 
     def run(self) -> Iterator[bool]:
-        """Searches all parts together, then each, the largest first; whether one is better."""
+        """Searches all parts together, then each, the largest first; whether one is better.
+
+        Parts below one that was searched to the end do not matter.
+        """
         yield from self._improve(_ALL)
-        left = [part for part in self.parts if part != _ALL]
+        left, least = [part for part in self.parts if part != _ALL], 0.0
         while left:
             worst = max(left, key=self._upper)
+            if self._upper(worst) <= least:
+                return
             left.remove(worst)
             yield from self._improve(worst)
+            least = max(least, self._upper(worst))
 
     def certificate(self) -> BetweenCertificate | None:
         """Of all parts; None where one has no bound."""

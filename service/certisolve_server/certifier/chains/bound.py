@@ -108,6 +108,9 @@ def improving_scaled(
     part = ends.of(chain)
     for found in _by_norm(part, "product"):
         yield replace(found, ends=ends)
+    if part.slopes:
+        first = yield from _verified(part, "closed_form", [closed_form(part)])
+        yield None if first is None else replace(first, ends=ends)
     layers, last = stages(part), part.centers[-1]
     for candidate in _worth_a_proof(search(layers, last, free_inputs, free_outputs)):
         if candidate is None:
