@@ -49,9 +49,7 @@ class ByTaylor:
         bounds = torch.where(outside, 0.0, bounds)
         face, rest = self._face(lengths, bounds, lower, upper)
         scores = _scores(lengths, bounds, found.smear.mT)
-        seen = torch.where(outside, 0.0, lengths.seen)
-        if self._outside.is_curved:
-            seen = torch.zeros_like(seen)
+        seen = torch.where(self._outside.holds(0.5 * lower + 0.5 * upper), lengths.seen, 0.0)
         return Parts(bounds.amax(0), seen, scores, face, rest)
 
     def beyond_faces(self, lower: Tensor, upper: Tensor, face: Tensor) -> Tensor:

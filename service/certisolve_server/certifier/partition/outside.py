@@ -41,6 +41,12 @@ class Outside:
         distances = down(nearest).clamp(min=0.0)
         return _length(distances, self._ball.norm) * (1.0 - _ROUNDINGS) > self._ball.radius
 
+    def holds(self, points: Tensor) -> Tensor:
+        """Whether points (boxes, inputs) of the box are about in the region; not proven."""
+        if self._ball is None:
+            return torch.ones(len(points), dtype=torch.bool)
+        return _length((points - self._center).abs(), self._ball.norm) <= self._ball.radius
+
 
 def _length(distances: Tensor, norm: Norm) -> Tensor:
     """Up to `_ROUNDINGS`; what underflows makes it less."""

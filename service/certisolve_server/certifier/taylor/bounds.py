@@ -61,8 +61,8 @@ def bound(found: Enclosed, radius: Tensor, norms: Norms) -> Lengths:
         whole = norms.bound(Interval(lower, upper))
         nowhere = torch.zeros(1, inputs, len(whole), dtype=torch.float64)
         bend = (found.curvature.magnitude.sum((0, 1)) * radius).unsqueeze(0)
-        upper, unseen = _given_up(found, whole.unsqueeze(0)), torch.zeros_like(whole)
-        return Lengths(upper, nowhere, bend, unseen)
+        upper = _given_up(found, whole.unsqueeze(0))
+        return Lengths(upper, nowhere, bend, _seen(found, norms))
     grouping, length = kind
     grouped = _Grouped(found, radius, _scales(norms, outputs, inputs), grouping)
     upper = grouped.sum_of_sizes() if length == "l1" else grouped.root_of_squares()
@@ -73,6 +73,19 @@ def bound(found: Enclosed, radius: Tensor, norms: Norms) -> Lengths:
 def _given_up(found: Enclosed, upper: Tensor) -> Tensor:
     """Without a bound where a box was given up, or where there is none but NaN."""
     return torch.where(found.broken | upper.isnan(), torch.inf, upper)
+
+
+def _seen(found: Enclosed, norms: Norms) -> Tensor:
+    """About the norm at the centres, from the leading singular vector and from its signs."""
+    outputs, inputs, _ = found.at_center.center.shape
+    at = _scales(norms, outputs, inputs) * found.at_center.center.movedim(-1, 0)
+    leading = torch.linalg.svd(at.nan_to_num(0.0, 0.0, 0.0), full_matrices=False).Vh[:, 0]
+    direction = leading if norms.inputs == "l2" else leading.sign()
+    image = (at @ direction.unsqueeze(2)).squeeze(2)
+    orders = {"l1": 1.0, "l2": 2.0, "linf": torch.inf}
+    length = torch.linalg.vector_norm(image, orders[norms.outputs], 1)
+    size = length / torch.linalg.vector_norm(direction, orders[norms.inputs], 1)
+    return torch.where(found.broken, 0.0, size.nan_to_num(0.0, 0.0, 0.0))
 
 
 Grouping = Literal["rows", "columns", "entries"]
