@@ -305,6 +305,14 @@ def same(_: Sources, self: Form, **__: Any) -> Form:
     return self
 
 
+def dropout(_: Sources, input: Form, p: float, train: bool) -> Form:
+    """Nothing, outside of training."""
+    del p
+    if train:
+        raise NotCertified("drops numbers at random")
+    return input
+
+
 Rule: TypeAlias = Callable[..., Form]
 
 #: By overload.
@@ -325,7 +333,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "aten.detach.default": same,
         "aten.div.Scalar": divide,
         "aten.div.Tensor": divide,
-        "aten.dropout.default": same,
+        "aten.dropout.default": dropout,
         "aten.einsum.default": einsum,
         "aten.expand.default": expand,
         "aten.flatten.using_ints": flatten,
