@@ -1,6 +1,5 @@
 """From a job to its certificate: the blocking part, which a process of its own runs."""
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,15 +11,13 @@ import numpy as np
 from certisolve_server import errors
 from certisolve_server.broker.envelope import decode_job
 from certisolve_server.certifier import errors as certifier_errors
-from certisolve_server.certifier.budget import Budget
 from certisolve_server.certifier.certificate import Certificate
-from certisolve_server.certifier.falsify import attack
-from certisolve_server.certifier.portfolio import certify
 from certisolve_server.jobs import Artifact, ModelKey, SolveJob
 
 from . import question, reply
 from .programs import Programs
 from .request import BallDomain, BoxDomain, CertifyRequest
+from .search import search
 from .subjects import Subject, open_subject
 from .subjects.regions import region
 from .subjects.variables import variables
@@ -64,7 +61,7 @@ class Prover:
                 tell(reply.brief(document), reply.encode(document))
 
             with Teller(tell_news) as teller:
-                certificate = _search(subject, request, teller)
+                certificate = search(subject, request, teller)
         return said(certificate)
 
     def _subject(self, request: CertifyRequest, model: ModelKey, directory: Path) -> Subject:
@@ -101,24 +98,6 @@ def refusals() -> Iterator[None]:
         if isinstance(error, RuntimeError) and "allocate" not in str(error):
             raise
         raise errors.NotCertified("it takes more memory than a prover may have") from error
-
-
-def _search(subject: Subject, request: CertifyRequest, teller: Teller[Certificate]) -> Certificate:
-    search = certify(
-        subject.problem,
-        Budget(request.budget_s, request.gap),
-        time.monotonic,
-        request.seed,
-        attack=attack,
-        executed=subject.executed,
-    )
-    latest: Certificate | None = None
-    for latest in search:
-        if latest.status == "improving":
-            teller.put(latest)
-    if latest is None:
-        raise errors.InternalError("the search told nothing")
-    return latest
 
 
 def _request_of(job: SolveJob) -> CertifyRequest:
