@@ -16,7 +16,7 @@ from certisolve_server.certifier.arithmetic import gamma
 
 from .enclosure import Enclosure
 from .inputs import MORE_TERMS
-from .parts import Multiplier, Part
+from .parts import Part
 from .sweep import affine_bounds, upper_bounds
 
 #: To how many digits multipliers are kept, and which share of the largest is left out.
@@ -24,8 +24,8 @@ _DIGITS = 6
 _NEGLIGIBLE = 1e-7
 
 
-def multipliers(enclosure: Enclosure, parts: Sequence[Part]) -> list[tuple[Multiplier, ...]]:
-    """For each part what may prove it empty; nothing where no numbers do.
+def look_inside(enclosure: Enclosure, parts: Sequence[Part]) -> None:
+    """Gives each part multipliers that may prove it empty, or else a point far inside of its cuts.
 
     Args:
         enclosure: of the parts, one after another.
@@ -44,7 +44,9 @@ def multipliers(enclosure: Enclosure, parts: Sequence[Part]) -> list[tuple[Multi
         )
     box = enclosure.known.inputs.box
     ends = np.stack([box.lower.numpy(), box.upper.numpy()], 1)
-    return [_found(part, i, slopes, ends) for i, part in enumerate(parts)]
+    for i, part in enumerate(parts):
+        if any(part.cuts()):
+            _look(part, i, slopes, ends)
 
 
 def are_empty(enclosure: Enclosure, parts: Sequence[Part], repeats: int) -> Tensor:
@@ -72,13 +74,14 @@ def are_empty(enclosure: Enclosure, parts: Sequence[Part], repeats: int) -> Tens
     return (most + rest < 0)[:, 0]
 
 
-def _found(
-    part: Part, index: int, slopes: dict[int, tuple[Tensor, Tensor]], ends: np.ndarray
-) -> tuple[Multiplier, ...]:
+def _look(
+    part: Part,
+    index: int,
+    slopes: dict[int, tuple[Tensor, Tensor]],
+    ends: "np.ndarray[tuple[int, int], np.dtype[np.float64]]",
+) -> None:
     """The largest t with s (z - c) >= t |slopes|_1 for all cuts; below 0, its dual proves it."""
     sides = list(part.cuts())
-    if not sides:
-        return ()
     cuts = [(cut, 1.0 if is_above else -1.0) for cut, is_above in sides]
     rows = torch.stack([slopes[cut.layer][0][index, cut.neuron] for cut, _ in cuts]).numpy()
     constants = np.array(
@@ -90,11 +93,14 @@ def _found(
     cost = np.zeros(matrix.shape[1])
     cost[-1] = -1.0
     program = linprog(cost, matrix, constants / scale, bounds=bounds, method="highs-ds")
-    if program.status != 0 or not -program.fun < 0:
-        return ()
+    if program.status != 0:
+        return
+    if program.fun <= 0.0:
+        part.inside = torch.from_numpy(program.x[:-1])
+        return
     factors = np.maximum(-program.ineqlin.marginals, 0.0) / scale
     least = _NEGLIGIBLE * factors.max(initial=0.0)
-    return tuple(
+    part.multipliers = tuple(
         (side, float(f"{factor:.{_DIGITS}g}"))
         for side, factor in zip(sides, factors, strict=True)
         if factor > least

@@ -23,7 +23,7 @@ from .sweep import Known, Relaxation, upper_bounds
 _LARGEST = 1e40
 
 #: Coefficients of a sweep: of more, its rows are taken in turns.
-_ELEMENTS_AT_A_TIME = 1 << 22
+_ELEMENTS_AT_A_TIME = 1 << 17
 
 
 @dataclass(eq=False)

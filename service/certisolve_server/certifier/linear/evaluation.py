@@ -11,7 +11,7 @@ from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.problem import Problem
 
 from .cuts import best_cuts
-from .emptiness import are_empty, multipliers
+from .emptiness import are_empty, look_inside
 from .enclosure import Enclosure, enclose
 from .inputs import Inputs, inputs_of
 from .network import Network
@@ -97,12 +97,11 @@ def evaluate(task: Task, parts: Sequence[Part]) -> Evaluation:
     return Evaluation(proven.tolist(), best_cuts(enclosure, objective, clipped, repeats))
 
 
-def seek_multipliers(task: Task, parts: Sequence[Part]) -> None:
-    """Gives each part the multipliers of its cuts that may prove it empty, if there are any."""
+def look(task: Task, parts: Sequence[Part]) -> None:
+    """See `look_inside`."""
     seeds = task.objective.seeds[:1].expand(len(parts), -1)
     enclosure = enclose(task.network, task.inputs, seeds, clips(task.network, parts))
-    for part, found in zip(parts, multipliers(enclosure, parts), strict=True):
-        part.multipliers = found
+    look_inside(enclosure, parts)
 
 
 def _seeds(objective: Objective, parts: Sequence[Part]) -> Tensor:

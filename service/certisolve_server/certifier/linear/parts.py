@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
+from torch import Tensor
 
 from .cells import Clip
 from .network import Network
@@ -41,6 +42,7 @@ class Part:
         cut: how it is cut, or is best cut, itself.
         bound: of the norm on it, by itself; inf as long as there is none.
         multipliers: what is to prove that it is empty.
+        inside: a point, (inputs,), that is likely to be in it.
         least: the least one of it and all that it was cut from.
     """
 
@@ -50,6 +52,7 @@ class Part:
     cut: Cut | None = None
     bound: float = torch.inf
     multipliers: tuple[Multiplier, ...] = ()
+    inside: Tensor | None = None
     least: float = torch.inf
     children: "tuple[Part, ...]" = field(default_factory=tuple)
 

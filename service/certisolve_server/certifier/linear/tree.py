@@ -8,7 +8,9 @@ import heapq
 import itertools
 from collections.abc import Iterator, Sequence
 
-from .evaluation import Task, evaluate, seek_multipliers
+from torch import Tensor
+
+from .evaluation import Task, evaluate, look
 from .parts import Multiplier, Part
 
 #: How many proofs that a part is empty are tried on others.
@@ -33,6 +35,7 @@ class Tree:
         self._whole: list[tuple[float, int, Part]] = []
         self._settled = 0.0
         self._conflicts: list[tuple[Multiplier, ...]] = []
+        self._steepest: Part | None = None
         objective = task.objective
         rows = range(objective.outputs) if objective.is_per_row else [-1]
         self.roots = tuple(Part(row) for row in rows)
@@ -59,6 +62,14 @@ class Tree:
         else:
             chosen = self._taken(self._waiting, batch, enough)
             self._add([child for part in chosen if part.cut for child in part.split(part.cut)])
+
+    def steepest(self) -> Tensor | None:
+        """A point, (inputs,), in what is the worst part now, or was when this was last asked."""
+        worst, self._steepest = self._steepest, None
+        if worst is None and self._waiting:
+            worst = self._waiting[0][2]
+            look(self._task, [worst])
+        return None if worst is None or worst.multipliers else worst.inside
 
     def _taken(self, heap: list[tuple[float, int, Part]], batch: int, enough: float) -> list[Part]:
         """The worst ones, whose bounds are above `enough` and above what is settled."""
@@ -87,10 +98,11 @@ class Tree:
             unseen += [part for part, bound in zip(reminded, found, strict=True) if bound > 0.0]
             self._take_note(reminded, found)
         if unseen:
-            seek_multipliers(self._task, unseen)
+            look(self._task, unseen)
             self._take_note(unseen, evaluate(self._task, unseen).bounds)
             self._conflicts += [part.multipliers for part in unseen if part.bound == 0.0]
-            self._settled = max(self._settled, *(part.least for part in unseen))
+            self._settled = max(self._settled, max(part.least for part in unseen))
+            self._steepest = max(unseen, key=lambda part: part.least)
 
     def _take_note(self, parts: Sequence[Part], bounds: Sequence[float]) -> None:
         for part, bound in zip(parts, bounds, strict=True):

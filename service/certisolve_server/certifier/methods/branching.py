@@ -11,13 +11,15 @@ from typing import Any
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.linear.evaluation import MARGIN, Task, evaluate, task_of
 from certisolve_server.certifier.linear.parts import Cut, Multiplier, Part
+from certisolve_server.certifier.linear.sight import Sight
 from certisolve_server.certifier.linear.tree import Tree, leaves
 from certisolve_server.certifier.problem import Problem
+from certisolve_server.certifier.witness import Witness
 
 from .method import Board, Bound, Evidence
 
 #: Parts that are cut at a time: at first, at least and at most.
-_BATCH, _LEAST, _MOST = 8, 2, 128
+_BATCH, _LEAST, _MOST = 4, 1, 128
 _SLICE_S = 0.08
 
 #: Parts that are evaluated at a time when a bound is checked.
@@ -32,11 +34,11 @@ class Branching:
 
     name = "branching"
 
-    def run(self, problem: Problem, board: Board) -> Iterator[Bound | None]:
+    def run(self, problem: Problem, board: Board) -> Iterator[Bound | Witness | None]:
         """Until no cut helps any more, or the bound is attained."""
         task = task_of(problem)
         yield None
-        tree, batch, last = Tree(task), _BATCH, float("inf")
+        tree, batch, last, sight = Tree(task), _BATCH, float("inf"), Sight(problem, task)
         while True:
             is_over = tree.is_over or tree.upper <= board.lower
             upper = tree.upper * MARGIN
@@ -45,6 +47,9 @@ class Branching:
                 yield Bound(upper, _evidence(tree, upper))
             else:
                 yield None
+            point = tree.steepest()
+            if point is not None:
+                yield sight.witness(point, board.lower)
             if is_over:
                 return
             before = board.left_s()
