@@ -1,6 +1,7 @@
 """Bounds of chains from one norm to another, of all inputs and outputs together or of each."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,7 +11,7 @@ from certisolve_server.certifier.arithmetic.norms import Norm
 from certisolve_server.certifier.arithmetic.rounding import product_up
 from certisolve_server.certifier.errors import NotCertified
 
-from .bound import ChainCertificate, improving, improving_scaled, recheck
+from .bound import ChainCertificate, improving, improving_scaled, proving_again, recheck
 from .chain import Chain
 from .ends import Ends
 
@@ -45,7 +46,7 @@ class BetweenCertificate:
 
 
 def improving_between(
-    chain: Chain, inputs: Norm, outputs: Norm
+    chain: Chain, inputs: Norm, outputs: Norm, start: BetweenCertificate | None = None
 ) -> Iterator[BetweenCertificate | None]:
     """Ever better bounds; None where a slice of the work is over without one.
 
@@ -53,10 +54,12 @@ def improving_between(
         chain: what is bounded, in one block.
         inputs: the norm of differences of inputs.
         outputs: that of outputs.
+        start: what proved a good bound of a similar chain in these norms; proven here first.
     """
     search = _Search(chain, inputs, outputs, {})
+    known = () if start is None else start.parts
     best = float("inf")
-    for is_better in search.run():
+    for is_better in itertools.chain(search.try_again(known), search.run()):
         certificate = search.certificate() if is_better else None
         if certificate is not None and certificate.upper < best:
             best = certificate.upper
@@ -104,6 +107,12 @@ class _Search:
             left.remove(worst)
             yield from self._improve(worst)
             least = max(least, self._upper(worst))
+
+    def try_again(self, parts: Sequence[ChainCertificate]) -> Iterator[bool]:
+        """What proved bounds of another chain; whether it proves one here."""
+        for part in parts:
+            for again in proving_again(self.chain, part):
+                yield again is not None and self.add(again)
 
     def certificate(self) -> BetweenCertificate | None:
         """Of all parts; None where one has no bound."""

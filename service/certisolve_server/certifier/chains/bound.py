@@ -121,6 +121,17 @@ def improving_scaled(
         yield None if certificate is None else replace(certificate, ends=scaled)
 
 
+def proving_again(chain: Chain, certificate: ChainCertificate) -> Iterator[ChainCertificate | None]:
+    """What proved a bound of a similar chain, with the bound that it proves here, if it does."""
+    part = certificate.ends.of(chain)
+    if not certificate.multipliers:
+        for found in _by_norm(part, certificate.method):
+            yield replace(found, ends=certificate.ends)
+        return
+    again = yield from _verified(part, certificate.method, [certificate.multipliers])
+    yield None if again is None else replace(again, ends=certificate.ends)
+
+
 def recheck(chain: Chain, certificate: ChainCertificate) -> float:
     """The bound again, from what the certificate holds; not above the certificate's.
 

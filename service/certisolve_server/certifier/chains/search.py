@@ -190,11 +190,21 @@ def _joined(stage: Stage) -> Numbers:
 
 
 def _size(stages: Sequence[Stage], last: Numbers) -> int:
-    """Of the program."""
-    bent = sum(stage.reach.shape[-2] for stage in stages)
+    """Of the largest block of the program, or of the system of weights, which costs an eighth.
+
+    Each fold without a skip starts another block.
+    """
     outputs = min(last.shape[-2:])
-    first = (stages[0].reach if stages else last).shape[-1]
-    return min(first, bent + outputs) + bent + outputs
+    sizes = [(stages[0].reach if stages else last).shape[-1]]
+    for stage in stages:
+        if bool(stage.carry.any()):
+            sizes[-1] += stage.reach.shape[-2]
+        else:
+            sizes.append(stage.reach.shape[-2])
+    bent = sum(stage.reach.shape[-2] for stage in stages)
+    sizes[0] -= max(0, (stages[0].reach if stages else last).shape[-1] - bent - outputs)
+    sizes[-1] += outputs
+    return max(*sizes, sum(stage.multipliers for stage in stages) // 2)
 
 
 def _end(stages: Sequence[Stage], last: Numbers, start: int, most: int) -> int:

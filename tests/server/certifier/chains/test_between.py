@@ -106,3 +106,18 @@ def test_blocks_of_another_basis_have_no_other_norms():
     for norms in (("linf", "linf"), ("l2", "l1"), ("l1", "l2")):
         with pytest.raises(InvalidRequest):
             list(improving_between(blocks, *norms))
+
+
+@pytest.mark.parametrize("norms", [("l2", "l2"), ("linf", "linf"), ("l1", "l2")])
+def test_what_proved_a_bound_of_a_similar_chain_is_tried_first(norms):
+    chain = plain((3, 6, 5, 2), 0.0, 1.0)
+    cold = best(chain, *norms)
+    nearby = Chain.of([a.lower * (1 - 1e-3) for a in chain.maps], chain.slopes)
+    warm = []
+    for found in improving_between(nearby, *norms, cold):
+        if found is not None:
+            warm.append(found)
+        if len(warm) == len(cold.parts):
+            break
+    assert best(nearby, *norms).upper <= warm[-1].upper <= cold.upper
+    assert recheck_between(nearby, warm[-1]) <= warm[-1].upper
