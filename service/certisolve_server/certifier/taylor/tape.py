@@ -20,6 +20,7 @@ from certisolve_server.certifier.graph.edges import EDGES
 from certisolve_server.certifier.graph.node import Graph, Node, Ref
 from certisolve_server.certifier.interpreter import apply
 from certisolve_server.certifier.rules import Abstraction, Declined, constant
+from certisolve_server.certifier.rules.arithmetic import add, multiply, subtract
 from certisolve_server.certifier.rules.pointwise import FUNCTIONS
 from certisolve_server.certifier.rules.splines import edge_functions
 
@@ -43,8 +44,13 @@ _AFFINE = frozenset(
         *("transpose.int", "unflatten.int", "unsqueeze.default", "view.default"),
         *("chunk.default", "split.Tensor", "unbind.int", "clone.default", "contiguous.default"),
         *("detach.default", "to.device", "to.dtype", "cat.default", "stack.default"),
+        *("mT.default", "narrow.default", "squeeze.default", "squeeze.dims", "swapaxes.default"),
+        *("unfold.default", "split_with_sizes.default", "roll.default", "avg_pool2d.default"),
+        *("zeros_like.default", "ones_like.default", "constant_pad_nd.default"),
     )
 )
+_LARGER, _SMALLER = ("maximum.default", "max.other"), ("minimum.default", "min.other")
+
 #: Affine in one operand, the others being constant: what must not vary together.
 _BILINEAR: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -202,11 +208,20 @@ class _Recorder:
             inverted = self._append(inverse, node.shape)
             left = self._spread(node, "self")
             return self._append(Multiply(left, self._affine(inverted)), node.shape)
+        if operator in _LARGER or operator in _SMALLER:
+            return self._larger_or_smaller(node, 1.0 if operator in _LARGER else -1.0)
         if node.operator not in FUNCTIONS:
             raise _DoesNotFit
         parameters = {name: value for name, value in node.arguments.items() if name != "self"}
         function = FUNCTIONS[node.operator](**parameters)
         return self._append(Apply(function, self._spread(node, "self")), node.shape)
+
+    def _larger_or_smaller(self, node: Node, sign: float) -> Abstraction:
+        """max(x, y) = y + max(x - y, 0), and min(x, y) = y - max(y - x, 0)."""
+        x, y = (self._known[_name(node.arguments[name])] for name in ("self", "other"))
+        difference = _broadcast(multiply(subtract(x, y, 1.0), sign), node.shape)
+        excess = self._append(Apply(find("relu"), self._affine(difference)), node.shape)
+        return add(y, multiply(excess, sign), 1.0)
 
     def _edges(self, node: Node) -> Abstraction:
         names = ("knots", "coefficients", "base")

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from certisolve_server.certifier.arithmetic import Interval, OutsideDomain
+from certisolve_server.certifier.methods.sighting import steepest
 from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.prepare import prepare
 from certisolve_server.certifier.taylor import enclose, record
@@ -32,6 +33,7 @@ SMOOTH = {
     "powers": Applied(lambda h: h**3 - 0.5 * h.square() + torch.expm1(0.1 * h)),
 }
 KINKED = {"relu": nn.ReLU(), "leaky": nn.LeakyReLU(0.2), "abs": Applied(torch.abs)}
+KINKED["larger"] = Applied(lambda h: torch.maximum(h, 0.3 * h.flip(1)) - torch.minimum(h, 0.5 * h))
 NORMS = [Norms(p, q) for p in ORDERS for q in ORDERS]
 
 
@@ -141,7 +143,7 @@ def test_the_excess_falls_with_the_square_of_the_width():
     assert excess[1] <= 0.35 * excess[0]
 
 
-@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("name", ["relu", "leaky", "abs"])
 def test_boxes_on_a_kink_are_not_smooth(name):
     program = exported(Applied(lambda x: KINKED[name](x)), (1, 1))
     tape = record(prepare(program, {"x": (1, 1)}))
@@ -177,7 +179,7 @@ def test_numbers_that_are_too_large_are_given_up():
 @pytest.mark.parametrize(
     "operation",
     [
-        lambda x: torch.maximum(x, x.flip(1)),
+        lambda x: torch.sort(x, 1)[0],
         lambda x: x.view(1, 2, 2) @ x.view(1, 2, 2),
         lambda x: torch.sin(x.repeat(1, 400)),
     ],
@@ -213,3 +215,14 @@ def test_balls_hold_sums_and_products_of_their_members():
     low, high = torch.minimum(a, b), torch.maximum(a, b)
     around = ends(between(low, high))
     assert bool(((around[0] <= low) & (high <= around[1])).all())
+
+
+def test_witnesses_come_from_the_steepest_directions():
+    generator = torch.Generator().manual_seed(2)
+    matrix = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+    for norms in NORMS:
+        direction, size = steepest(matrix, norms)
+        image = (matrix @ direction).norm(ORDERS[norms.outputs])
+        assert size == pytest.approx(float(image / direction.norm(ORDERS[norms.inputs])))
+        if norms.outputs == "linf" or norms.inputs == "l1" or norms.inputs == norms.outputs == "l2":
+            assert size == pytest.approx(float(norms.bound(Interval.exact(matrix))), rel=1e-9)
