@@ -21,10 +21,13 @@ from certisolve_server.certifier.chains import (
 )
 from certisolve_server.certifier.errors import InvalidRequest, NotCertified
 from certisolve_server.certifier.problem import Problem
-from certisolve_server.certifier.structure import TooLarge, chained, layers_of
+from certisolve_server.certifier.structure import (
+    TooLarge,
+    chained,
+    layers_of,
+    operators_of_problem,
+)
 from certisolve_server.certifier.structure.circles import circles_of
-from certisolve_server.certifier.structure.operators import operators_of
-from certisolve_server.certifier.structure.values import values_of
 
 from .chain_evidence import from_json, to_json
 from .method import Board, Bound, Evidence
@@ -89,7 +92,7 @@ def _form_of(problem: Problem) -> _Form:
     except TooLarge:
         if norms.is_weighted or norms.inputs == "linf" or norms.outputs == "l1":
             raise
-    circles = circles_of(operators_of(problem.require_map(), values_of(problem)))
+    circles = circles_of(operators_of_problem(problem))
     try:
         factor = circles.tail.norm("l2")
     except NotCertified as error:

@@ -12,8 +12,8 @@ from certisolve_server.certifier.arithmetic.norms import Norm
 from certisolve_server.certifier.arithmetic.rounding import Numbers, product_up, sqrt_up, sum_up, up
 from certisolve_server.certifier.operators import LinearOperator
 from certisolve_server.certifier.problem import Problem
-from certisolve_server.certifier.structure.operators import Operators, Runs, operators_of
-from certisolve_server.certifier.structure.values import values_of
+from certisolve_server.certifier.structure import operators_of_problem
+from certisolve_server.certifier.structure.operators import Operators, Runs
 
 _ONE = torch.ones((), dtype=torch.float64)
 
@@ -26,7 +26,7 @@ def operator_bound(problem: Problem) -> float:
         UnsupportedOperator: a rule does not hold for some arguments.
     """
     graph, norms = problem.require_map(), problem.norms
-    operators = operators_of(graph, values_of(problem))
+    operators = operators_of_problem(problem)
     inputs = sum(math.prod(each.shape) for each in graph.inputs)
     at_outputs = product_up(
         _product(operators, norms.inputs), _identity(norms.inputs, norms.outputs, operators.outputs)

@@ -21,7 +21,7 @@ from certisolve_server.certifier.region import Ball
 from certisolve_server.certifier.rules import Abstraction
 
 #: Of a Jacobian; beyond, values are intervals alone.
-_MOST_ELEMENTS = 1 << 22
+_MOST_ELEMENTS = 1 << 20
 
 _DUAL: Mapping[Norm, Norm] = MappingProxyType({"l1": "linf", "l2": "l2", "linf": "l1"})
 
