@@ -19,7 +19,7 @@ from .eclipse import by_neuron, chosen, one_for_all
 from .stages import Stage, stages
 
 # How many blocks decide at first, how many join at a time, and after how many steps all are seen.
-_FIRST, _JOINING, _STEPS = 6, 4, 24
+_FIRST, _JOINING, _STEPS = 8, 4, 10
 
 # Of the gain of those that decide: what others may have.
 _SLACK = 1.0 + 1e-4
