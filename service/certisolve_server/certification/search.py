@@ -9,12 +9,14 @@ from certisolve_server.certifier.certificate import Certificate, Status
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.falsify import attack
 from certisolve_server.certifier.graph.digest import digest
+from certisolve_server.certifier.methods.registry import METHODS
 from certisolve_server.certifier.portfolio import certify
 
-from .interruption import OutOfTime, limited
+from .interruption import Limits, OutOfTime
 from .request import CertifyRequest
 from .subjects import Subject
 from .teller import Teller
+from .turns import InTurns
 
 #: Beyond its budget, what a slice of a method may take: seconds, and a share of the budget.
 _GRACE_S, _GRACE = 5.0, 0.25
@@ -30,17 +32,18 @@ def search(subject: Subject, request: CertifyRequest, teller: Teller[Certificate
     Raises:
         CertifierError: nothing can be certified, and why.
     """
-    latest, began = None, time.monotonic()
+    latest, began, limits = None, time.monotonic(), Limits()
     found = certify(
         subject.problem,
         Budget(request.budget_s, request.gap),
         time.monotonic,
         request.seed,
-        attack=attack,
+        [InTurns(method, limits, request.budget_s) for method in METHODS],
+        attack,
         executed=subject.executed,
     )
     try:
-        with limited(request.budget_s * (1.0 + _GRACE) + _GRACE_S):
+        with limits.hold(request.budget_s * (1.0 + _GRACE) + _GRACE_S):
             for latest in found:
                 if latest.status == "improving":
                     teller.put(latest)
