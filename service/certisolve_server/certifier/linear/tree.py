@@ -36,6 +36,7 @@ class Tree:
         self._settled = 0.0
         self._conflicts: list[tuple[Multiplier, ...]] = []
         self._steepest: Part | None = None
+        self._looks = _PROGRAMS // 2
         objective = task.objective
         rows = range(objective.outputs) if objective.is_per_row else [-1]
         self.roots = tuple(Part(row) for row in rows)
@@ -60,16 +61,28 @@ class Tree:
             batch = min(batch, _PROGRAMS)
             self._settle(self._taken(self._whole, batch, max(enough, _worst(self._waiting))))
         else:
-            chosen = self._taken(self._waiting, batch, enough)
+            chosen = self._inhabited(self._taken(self._waiting, batch, enough))
             self._add([child for part in chosen if part.cut for child in part.split(part.cut)])
 
     def steepest(self) -> Tensor | None:
-        """A point, (inputs,), in what is the worst part now, or was when this was last asked."""
+        """A point, (inputs,), in the worst part that was looked into since this was last asked."""
         worst, self._steepest = self._steepest, None
-        if worst is None and self._waiting:
-            worst = self._waiting[0][2]
-            look(self._task, [worst])
         return None if worst is None or worst.multipliers else worst.inside
+
+    def _inhabited(self, parts: list[Part]) -> list[Part]:
+        """Those that are not proven empty: the worst are looked into, more where that helps."""
+        looked = [part for part in parts[: self._looks] if part.parent]
+        if not looked:
+            return parts
+        look(self._task, looked)
+        self._steepest = looked[0]
+        doubtful = [part for part in looked if part.multipliers]
+        if doubtful:
+            self._take_note(doubtful, evaluate(self._task, doubtful).bounds)
+        empty = [part for part in doubtful if part.bound == 0.0]
+        self._conflicts += [part.multipliers for part in empty]
+        self._looks = min(2 * self._looks, _PROGRAMS) if empty else max(self._looks // 2, 1)
+        return [part for part in parts if part.bound > 0.0]
 
     def _taken(self, heap: list[tuple[float, int, Part]], batch: int, enough: float) -> list[Part]:
         """The worst ones, whose bounds are above `enough` and above what is settled."""

@@ -14,11 +14,12 @@ from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.methods.branching import Branching
 from certisolve_server.certifier.methods.linear import Linear
 from certisolve_server.certifier.methods.mean_value import enclose
-from certisolve_server.certifier.methods.method import Board
+from certisolve_server.certifier.methods.method import Board, Bound
 from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.prepare import prepare
 from certisolve_server.certifier.problem import Problem
 from certisolve_server.certifier.region import Ball, Box, Everything
+from certisolve_server.certifier.witness import Witness
 from small_networks import ORDERS, exported, perceptron, sampled
 
 METHODS = [Linear(), Branching()]
@@ -35,7 +36,7 @@ def boxed(net, inputs, radius, norms, center=0.1):
 def driven(method, problem, slices=12):
     """The last bound of some slices, after a check that what is found gets better."""
     turns = itertools.islice(method.run(problem, Board()), slices)
-    found = [bound for bound in turns if bound is not None]
+    found = [each for each in turns if isinstance(each, Bound)]
     assert [each.upper for each in found] == sorted((each.upper for each in found), reverse=True)
     return found[-1]
 
@@ -207,6 +208,39 @@ def test_trees_that_do_not_cover_the_region_prove_nothing(tamper):
     trees = as_stored(driven(Branching(), problem).evidence)["trees"]
     with pytest.raises(NotCertified):
         Branching().recheck(problem, {"trees": tamper(trees)})
+
+
+def _image(seed):
+    """A network of many inputs, on a box in which few patterns are attained."""
+    net = perceptron(nn.ReLU(), 12, 12, 12, 2, seed=seed)
+    problem = boxed(net, 12, 0.12, Norms("linf", "linf"), 0.3)
+    found = [each for each in Branching().run(problem, Board()) if each is not None]
+    bounds = [each for each in found if isinstance(each, Bound)]
+    lower = max(each.lower for each in found if isinstance(each, Witness))
+    return problem, bounds[-1], lower
+
+
+def test_a_search_to_its_end_meets_its_own_witness():
+    for seed in (1, 2):
+        _, best, lower = _image(seed)
+        assert lower <= best.upper <= lower * (1 + 1e-7)
+
+
+def test_parts_are_empty_only_by_multipliers_that_prove_it():
+    seeds = (_image(seed) for seed in itertools.count(1))
+    problem, best, _ = next(each for each in seeds if "empty" in json.dumps(each[1].evidence))
+    trees = as_stored(best.evidence)["trees"]
+    leaves = [leaf for tree in trees for leaf in tree if isinstance(leaf, dict)]
+    assert Branching().recheck(problem, {"trees": trees}) <= best.upper
+    kept = [[list(pair) for pair in leaf["empty"]] for leaf in leaves]
+    for damage in (lambda factor: 0.0, lambda factor: -factor, lambda factor: math.nan):
+        for leaf, pairs in zip(leaves, kept, strict=True):
+            leaf["empty"] = [[age, damage(factor)] for age, factor in pairs]
+        assert Branching().recheck(problem, {"trees": trees}) > best.upper
+    for pair in ([0], [99, 1.0], [-1, 1.0], ["0", 1.0]):
+        leaves[0]["empty"] = [pair]
+        with pytest.raises(NotCertified):
+            Branching().recheck(problem, {"trees": trees})
 
 
 def test_fewer_cuts_prove_less():
