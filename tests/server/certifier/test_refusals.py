@@ -42,13 +42,13 @@ JUMPING = {
 UNKNOWN = {
     "acos": torch.acos,
     "atan": torch.atan,
-    "cumsum": lambda h: torch.cumsum(h, 1),
+    "cumprod": lambda h: torch.cumprod(h, 1),
     "digamma": torch.digamma,
-    "layer_norm": lambda h: nn.functional.layer_norm(h, h.shape[1:]),
+    "lgamma": torch.lgamma,
     "linalg_inv": lambda h: h @ torch.linalg.inv(h.T @ h),
-    "logsumexp": lambda h: torch.logsumexp(h, 1, keepdim=True) + h,
+    "logcumsumexp": lambda h: torch.logcumsumexp(h, 1),
     "nan_to_num": torch.nan_to_num,
-    "softmax": lambda h: torch.softmax(h, 1),
+    "sinh": torch.sinh,
     "tan": torch.tan,
     "tril": torch.tril,
 }

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from . import (
     arithmetic,
+    composed,
     contractions,
     convolution,
     creation,
@@ -19,6 +20,7 @@ from . import (
     pointwise,
     reductions,
     shapes,
+    softmax,
     splines,
 )
 from .abstraction import Abstraction as Abstraction
@@ -31,6 +33,7 @@ from .rule import Rules as Rules
 
 _FAMILIES: tuple[Rules, ...] = (
     arithmetic.RULES,
+    composed.RULES,
     contractions.RULES,
     convolution.RULES,
     creation.RULES,
@@ -41,6 +44,7 @@ _FAMILIES: tuple[Rules, ...] = (
     pointwise.RULES,
     reductions.RULES,
     shapes.RULES,
+    softmax.RULES,
     splines.RULES,
 )
 

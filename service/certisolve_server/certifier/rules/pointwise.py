@@ -14,6 +14,9 @@ from .rule import Declined, Rule, Rules
 #: Above it torch returns x for softplus; below 20 the step there is no error of rounding any more.
 _SOFTPLUS_THRESHOLD = 20.0
 
+# As in ATen (Klambauer et al., Self-normalizing neural networks, 2017).
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
 
 def _comparing(name: str) -> Rule:
     """The rule of the larger or the smaller of two tensors."""
@@ -47,6 +50,18 @@ def softplus(beta: float, threshold: float) -> Function:
 def elu(alpha: float, scale: float, input_scale: float) -> Function:
     """The exponential rectifier, with the parameters of celu and selu."""
     return _of_parameters("elu", alpha=alpha, scale=scale, input_scale=input_scale)
+
+
+def celu(alpha: float) -> Function:
+    """max(x, 0) + min(a (e^(x / a) - 1), 0), where 1 / a is a float, as torch takes it."""
+    if alpha == 0 or (1.0 / alpha) * alpha != 1.0 or math.frexp(alpha)[0] != 0.5:
+        raise Declined(f"has the parameter {alpha}, which is no power of 2")
+    return _of_parameters("elu", alpha=alpha, input_scale=1.0 / alpha)
+
+
+def selu() -> Function:
+    """The exponential rectifier with the constants that torch multiplies with."""
+    return _of_parameters("elu", alpha=_SELU_ALPHA, scale=_SELU_SCALE)
 
 
 def leaky_relu(negative_slope: float) -> Function:
@@ -105,6 +120,7 @@ def _applying(make: Callable[..., Function]) -> Rule:
 FUNCTIONS: Mapping[str, Callable[..., Function]] = MappingProxyType(
     {
         "aten.abs.default": _named("abs"),
+        "aten.celu.default": celu,
         "aten.clamp.default": clamp,
         "aten.cos.default": _named("cos"),
         "aten.elu.default": elu,
@@ -121,6 +137,7 @@ FUNCTIONS: Mapping[str, Callable[..., Function]] = MappingProxyType(
         "aten.relu.default": _named("relu"),
         "aten.relu6.default": relu6,
         "aten.rsqrt.default": _named("rsqrt"),
+        "aten.selu.default": selu,
         "aten.sigmoid.default": _named("sigmoid"),
         "aten.silu.default": _named("silu"),
         "aten.sin.default": _named("sin"),

@@ -17,7 +17,7 @@ def sum_over(
 ) -> Abstraction:
     """The sum over axes, all of them where none is named; a wider type changes no real number."""
     del dtype
-    axes = _from_the_end(dim, len(self.shape))
+    axes = from_the_end(dim, len(self.shape))
     if not axes:
         return self
     return mapped_linearly(self, lambda part: total(part, axes, keepdim))
@@ -32,7 +32,7 @@ def mean_over(
     self: Abstraction, dim: Sequence[int] | None, keepdim: bool, dtype: str | None
 ) -> Abstraction:
     """The mean over axes: the sum by their number."""
-    axes = _from_the_end(dim, len(self.shape))
+    axes = from_the_end(dim, len(self.shape))
     count = math.prod(self.shape[axis] for axis in axes)
     summed = sum_over(self, dim, keepdim, dtype)
 
@@ -59,6 +59,13 @@ def product_over(self: Abstraction, dim: int, keepdim: bool, dtype: str | None) 
     return kept
 
 
+def from_the_end(dim: Sequence[int] | None, rank: int) -> tuple[int, ...]:
+    """Axes counted from the last, whatever stands before the first."""
+    # ATen reads an empty list as all axes.
+    named = dim if dim else range(rank)
+    return tuple(axis % rank - rank for axis in named)
+
+
 #: By overload.
 RULES: Rules = {
     "aten.mean.default": mean_of_all,
@@ -67,10 +74,3 @@ RULES: Rules = {
     "aten.sum.default": sum_of_all,
     "aten.sum.dim_IntList": sum_over,
 }
-
-
-def _from_the_end(dim: Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    """Axes counted from the last, whatever stands before the first."""
-    # ATen reads an empty list as all axes.
-    named = dim if dim else range(rank)
-    return tuple(axis % rank - rank for axis in named)
