@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from certisolve_server.certifier.errors import NotCertified
+
 #: Steps of a course within each step of the integration: polynomials are cheaper than fields.
 WITHIN = 8
 
@@ -44,10 +46,15 @@ def course(
         starts: (curves, n).
         duration: T.
         steps: N, a power of 2 and a multiple of `WITHIN`, so that T / N is a float.
+
+    Raises:
+        NotCertified: T is so small that it is none.
     """
     if steps < WITHIN or steps & (steps - 1):
         raise ValueError(f"steps are a power of 2 from {WITHIN} on, not {steps}")
     dt = duration / steps
+    if dt * steps != duration:
+        raise NotCertified(f"no float is a step of a duration of {duration}")
     large, count = WITHIN * dt, steps // WITHIN
     states, slopes = [starts], [field(starts)]
     for _ in range(count):

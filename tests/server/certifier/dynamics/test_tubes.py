@@ -83,10 +83,10 @@ def integrated(graph, start, duration):
     return found.y[:, -1]
 
 
-def bounds(problem, count=3):
-    """The best of the first few bounds of the method."""
+def bounds(problem, count=3, slices=500):
+    """The first few bounds of the method, as far as it finds them in so many slices."""
     found = []
-    for each in Tubes().run(problem, Board()):
+    for each in itertools.islice(Tubes().run(problem, Board()), slices):
         if each is not None:
             found.append(each)
         if len(found) == count:
@@ -344,3 +344,26 @@ def test_steps_are_powers_of_two(steps):
 def test_a_field_returns_what_it_takes():
     with pytest.raises(InvalidRequest):
         Field(prepare(exported(nn.Linear(2, 3), (1, 2)), {"x": (1, 2)}))
+
+
+@pytest.mark.parametrize("duration", [5e-324, 1e-310, 1e-12, 1e9, 1e308])
+def test_no_duration_is_too_short_or_too_long_to_be_right_about(duration):
+    problem = flow_problem(FIELDS["perceptron"], duration, ball([0.1, 0.2], 0.01))
+    try:
+        found = bounds(problem, 1, 20)
+    except NotCertified:
+        return
+    for each in found:
+        assert 0.99 <= each.upper < math.inf
+        assert Tubes().recheck(problem, each.evidence) <= each.upper
+
+
+@pytest.mark.parametrize("radius", [0.0, 1e-300, 1e-12])
+def test_small_balls_have_the_derivative_as_bound(radius):
+    problem = flow_problem(FIELDS["van der pol"], 1.0, ball([0.7, -0.4], radius))
+    point, small = (
+        bounds(flow_problem(FIELDS["van der pol"], 1.0, ball([0.7, -0.4], size)), 1)[0].upper
+        for size in (radius, 1e-6)
+    )
+    assert point <= small * (1 + 1e-6)
+    assert Tubes().recheck(problem, bounds(problem, 1)[0].evidence) <= point
