@@ -1,7 +1,7 @@
 """Convolutions with constant kernels, and the averages that are convolutions with ones."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -22,19 +22,8 @@ def convolve(
     groups: int,
 ) -> Abstraction:
     """The correlation with a kernel (aten.conv1d, conv2d, conv3d): linear in x."""
-    kernel, axes = _kernel(input, weight), len(weight.shape) - 2
-
-    def apply(image: Interval) -> Interval:
-        return convolution(
-            kernel,
-            image,
-            stride=_per_axis(stride, axes),
-            padding=_per_axis(padding, axes),
-            dilation=_per_axis(dilation, axes),
-            groups=groups,
-        )
-
-    return _biased(mapped_linearly(input, _of_images(apply)), bias, axes)
+    settings = {"stride": stride, "padding": padding, "dilation": dilation}
+    return _mapped(convolution, input, weight, bias, groups, settings)
 
 
 def convolve_transposed(
@@ -48,20 +37,9 @@ def convolve_transposed(
     dilation: Sequence[int],
 ) -> Abstraction:
     """The transpose of a correlation (aten.conv_transpose1d, 2d, 3d): linear in x."""
-    kernel, axes = _kernel(input, weight), len(weight.shape) - 2
-
-    def apply(image: Interval) -> Interval:
-        return transposed_convolution(
-            kernel,
-            image,
-            stride=_per_axis(stride, axes),
-            padding=_per_axis(padding, axes),
-            output_padding=_per_axis(output_padding, axes),
-            dilation=_per_axis(dilation, axes),
-            groups=groups,
-        )
-
-    return _biased(mapped_linearly(input, _of_images(apply)), bias, axes)
+    settings = {"stride": stride, "padding": padding, "dilation": dilation}
+    settings["output_padding"] = output_padding
+    return _mapped(transposed_convolution, input, weight, bias, groups, settings)
 
 
 def average(
@@ -74,25 +52,26 @@ def average(
     divisor_override: int | None,
 ) -> Abstraction:
     """The mean over windows of a plane (aten.avg_pool2d), zeros around it counted in."""
-    sizes, around = _per_axis(kernel_size, 2), _per_axis(padding, 2)
-    uneven = any(around) and not count_include_pad
-    if ceil_mode or uneven or divisor_override is not None:
-        raise Declined("averages over windows of unequal sizes")
-    ones = torch.ones(1, 1, *sizes, dtype=torch.float64)
-    steps = _per_axis(stride, 2) if stride else sizes
+    if divisor_override is not None:
+        raise Declined("divides by another number than there are entries")
+    return _averaged(self, 2, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
-    def apply(part: Interval) -> Interval:
-        leading = part.shape[:-2]
-        plane = part.rearranged(lambda bound: bound.reshape(-1, 1, *bound.shape[-2:]))
-        summed = convolution(ones, plane, stride=steps, padding=around, dilation=[1, 1])
-        mean = summed / float(math.prod(sizes))
-        return mean.rearranged(lambda bound: bound.reshape(*leading, *bound.shape[-2:]))
 
-    return mapped_linearly(self, apply)
+def average_line(
+    self: Abstraction,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil_mode: bool,
+    count_include_pad: bool,
+) -> Abstraction:
+    """As `average`, along one axis (aten.avg_pool1d)."""
+    return _averaged(self, 1, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
 #: By overload.
 RULES: Rules = {
+    "aten.avg_pool1d.default": average_line,
     "aten.avg_pool2d.default": average,
     "aten.conv1d.default": convolve,
     "aten.conv2d.default": convolve,
@@ -101,6 +80,49 @@ RULES: Rules = {
     "aten.conv_transpose2d.input": convolve_transposed,
     "aten.conv_transpose3d.input": convolve_transposed,
 }
+
+
+def _mapped(
+    convolve: Callable[..., Interval],
+    image: Abstraction,
+    weight: Abstraction,
+    bias: Abstraction | None,
+    groups: int,
+    settings: Mapping[str, Sequence[int]],
+) -> Abstraction:
+    """What a convolution with these settings makes of an image."""
+    kernel, axes = _kernel(image, weight), len(weight.shape) - 2
+    per_axis = {name: _per_axis(numbers, axes) for name, numbers in settings.items()}
+
+    def apply(part: Interval) -> Interval:
+        return convolve(kernel, part, groups=groups, **per_axis)
+
+    return _biased(mapped_linearly(image, _of_images(apply)), bias, axes)
+
+
+def _averaged(
+    x: Abstraction,
+    axes: int,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil_mode: bool,
+    count_include_pad: bool,
+) -> Abstraction:
+    sizes, around = _per_axis(kernel_size, axes), _per_axis(padding, axes)
+    if ceil_mode or (any(around) and not count_include_pad):
+        raise Declined("averages over windows of unequal sizes")
+    ones = torch.ones(1, 1, *sizes, dtype=torch.float64)
+    steps = _per_axis(stride, axes) if stride else sizes
+
+    def apply(part: Interval) -> Interval:
+        leading = part.shape[:-axes]
+        space = part.rearranged(lambda bound: bound.reshape(-1, 1, *bound.shape[-axes:]))
+        summed = convolution(ones, space, stride=steps, padding=around, dilation=[1] * axes)
+        mean = summed / float(math.prod(sizes))
+        return mean.rearranged(lambda bound: bound.reshape(*leading, *bound.shape[-axes:]))
+
+    return mapped_linearly(x, apply)
 
 
 def _kernel(x: Abstraction, weight: Abstraction) -> Interval:

@@ -129,6 +129,8 @@ def test_operators_inside_of_networks(seed, activation, inner, radius):
         nn.ConvTranspose2d(2, 3, 3, stride=2, padding=1, output_padding=1),
         nn.AvgPool2d(2),
         nn.AvgPool2d(3, 1, padding=1),
+        nn.Sequential(nn.Flatten(2), nn.AvgPool1d(4, 2, padding=1)),
+        nn.Sequential(nn.Flatten(2), nn.Conv1d(2, 3, 3, dilation=2)),
     ],
     ids=lambda layer: type(layer).__name__,
 )
