@@ -57,24 +57,31 @@ class FusedNorms:
         try:
             layered = layers_of(problem)
         except TooLarge:
-            yield Bound(operator_bound(problem) * _MARGIN, {"proof": _OPERATORS})
+            yield from _of(operator_bound(problem), _OPERATORS)
             return
         yield None
         for proof in _proofs(layered):
-            for upper in bounds(layered, problem.norms, proof):
-                is_proven = upper is not None and upper * _MARGIN < float("inf")
-                yield Bound(cast(float, upper) * _MARGIN, {"proof": proof}) if is_proven else None
+            yield from _of(bounds(layered, problem.norms, proof), proof)
 
     def recheck(self, problem: Problem, evidence: Evidence) -> float:
         """The same norms again."""
         proof = evidence.get("proof")
         if proof == _OPERATORS:
-            return Bound(operator_bound(problem)).upper
+            *_, upper = operator_bound(problem)
+            return Bound(cast(float, upper)).upper
         layered = layers_of(problem)
         if proof not in _proofs(layered):
             raise NotCertified(f"norms prove nothing by {proof!r}")
         *_, upper = bounds(layered, problem.norms, cast(Proof, proof))
         return Bound(cast(float, upper)).upper
+
+
+def _of(uppers: Iterator[float | None], proof: str) -> Iterator[Bound | None]:
+    for upper in uppers:
+        if upper is not None and upper * _MARGIN < float("inf"):
+            yield Bound(upper * _MARGIN, {"proof": proof})
+        else:
+            yield None
 
 
 def bounds(layered: Layered, norms: Norms, proof: Proof) -> Iterator[float | None]:

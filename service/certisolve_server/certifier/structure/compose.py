@@ -9,7 +9,6 @@ from certisolve_server.certifier.arithmetic import (
     Interval,
     einsum,
     matmul,
-    transposed_convolution,
 )
 from certisolve_server.certifier.operators import (
     Composition,
@@ -20,6 +19,8 @@ from certisolve_server.certifier.operators import (
     Pointwise,
     Rearrangement,
 )
+
+from .transposed import transpose_applied
 
 #: Of a matrix that operators before it are fused into.
 _MOST_ELEMENTS = 1 << 22
@@ -93,27 +94,8 @@ def _matrix_after(first: LinearOperator, second: Dense) -> Dense | None:
         fields = rows.rearranged(lambda ends: ends.reshape(ends.shape[0], -1, first.points))
         return Dense(einsum("oi,rop->rip", first.weight, fields).rearranged(_flat))
     if isinstance(first, Convolution) and not first.circular:
-        return Dense(_transposed(first, rows))
+        return Dense(transpose_applied(first, rows))
     return None
-
-
-def _transposed(first: Convolution, rows: Interval) -> Interval:
-    images = rows.rearranged(lambda ends: ends.reshape(ends.shape[0], -1, *first.output_grid))
-    reach = zip(
-        first.output_grid, first.stride, first.dilation, first.weight.shape[2:], strict=True
-    )
-    whole = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in reach]
-    behind = [n + 2 * p - w for n, p, w in zip(first.grid, first.padding, whole, strict=True)]
-    spread = transposed_convolution(
-        first.weight,
-        images,
-        stride=first.stride,
-        padding=first.padding,
-        dilation=first.dilation,
-        output_padding=behind,
-        groups=first.groups,
-    )
-    return spread.rearranged(_flat)
 
 
 def _flat(ends: torch.Tensor) -> torch.Tensor:

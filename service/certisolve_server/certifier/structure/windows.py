@@ -19,7 +19,12 @@ from certisolve_server.certifier.operators import (
 )
 from certisolve_server.certifier.rules import Abstraction
 
+from .transposed import Transposed
+
 _CONVOLUTIONS = frozenset(f"aten.conv{axes}d.default" for axes in (1, 2, 3))
+_TRANSPOSED = frozenset(
+    {"aten.conv_transpose1d.default", "aten.conv_transpose2d.input", "aten.conv_transpose3d.input"}
+)
 
 
 def operator_of(node: Node, known: Mapping[str, Any]) -> LinearOperator | None:
@@ -34,6 +39,8 @@ def operator_of(node: Node, known: Mapping[str, Any]) -> LinearOperator | None:
         return _convolution(node, known)
     if any(_sides(ref, known) is not None for ref in node.refs):
         return None
+    if node.operator in _TRANSPOSED:
+        return _transposed(node, known)
     if node.operator == "aten.avg_pool2d.default":
         return _average(node, known)
     if node.operator == "aten.mean.dim":
@@ -78,6 +85,28 @@ def _convolution(node: Node, known: Mapping[str, Any]) -> LinearOperator | None:
         )
     except InvalidRequest:
         return None
+
+
+def _transposed(node: Node, known: Mapping[str, Any]) -> LinearOperator | None:
+    weight, shape = (
+        _constant(node.arguments["weight"], known),
+        _shape(node.arguments["input"], known),
+    )
+    if weight is None or shape is None or len(shape) != weight.ndim or shape[0] != 1:
+        return None
+    axes = weight.ndim - 2
+    try:
+        back = Convolution(
+            weight,
+            node.shape[2:],
+            stride=_per_axis(node.arguments["stride"], axes),
+            padding=_per_axis(node.arguments["padding"], axes),
+            dilation=_per_axis(node.arguments["dilation"], axes),
+            groups=int(str(node.arguments["groups"])),
+        )
+    except InvalidRequest:
+        return None
+    return Transposed(back) if back.output_grid == shape[2:] else None
 
 
 def _average(node: Node, known: Mapping[str, Any]) -> LinearOperator | None:

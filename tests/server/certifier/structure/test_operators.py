@@ -8,7 +8,7 @@ from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.methods.method import Board
 from certisolve_server.certifier.methods.norms import FusedNorms
-from certisolve_server.certifier.methods.operator_norms import operator_bound
+from certisolve_server.certifier.methods.operator_norms import operator_bound as steps_to_bound
 from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.operators import Convolution
 from certisolve_server.certifier.prepare import prepare
@@ -39,6 +39,16 @@ def normalised_images() -> nn.Module:
     return net
 
 
+def transposed_images() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2, padding=1),
+        nn.Tanh(),
+        nn.ConvTranspose2d(4, 2, 3, stride=2, padding=1, output_padding=1, groups=2),
+        nn.Tanh(),
+        nn.ConvTranspose2d(2, 1, 2, dilation=2),
+    )
+
+
 def tokens() -> nn.Module:
     return nn.Sequential(
         nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2), nn.Flatten(), nn.Linear(10, 3)
@@ -51,12 +61,18 @@ CHAINS = {
     "strided": SMOOTH["strided"],
     "circular": SMOOTH["circular"],
     "normalised": (normalised_images, [(1, 2, 6, 6)]),
+    "transposed": (transposed_images, [(1, 1, 6, 4)]),
     "tokens": (tokens, [(1, 5, 3)]),
     "moved": (
         lambda: Applied(lambda x: torch.relu(x.permute(0, 2, 1)[:, 1:].flip(1) * 3 - 1) / 4),
         [(1, 3, 4)],
     ),
 }
+
+
+def operator_bound(problem):
+    *_, upper = steps_to_bound(problem)
+    return upper
 
 
 @pytest.mark.parametrize("name", CHAINS)
