@@ -22,7 +22,7 @@ from rich.console import Console
 
 from certisolve_server.certifier.errors import NotCertified, UnsupportedOperator
 from certisolve_server.certifier.falsify.target import Target, target_of
-from certisolve_server.certifier.methods.method import Board
+from certisolve_server.certifier.methods.method import Board, Bound
 from certisolve_server.certifier.methods.registry import METHODS
 from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.problem import Problem
@@ -126,7 +126,7 @@ def _bounds(problem: Problem, seconds: float) -> dict[str, float]:
         end = time.perf_counter() + seconds
         try:
             for bound in method.run(problem, Board(lambda end=end: end - time.perf_counter())):
-                if bound is not None:
+                if isinstance(bound, Bound):
                     found[method.name] = min(bound.upper, found.get(method.name, float("inf")))
                 if time.perf_counter() > end:
                     break

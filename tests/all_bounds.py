@@ -7,7 +7,7 @@ import torch
 from certisolve_server.certifier.errors import NotCertified, UnsupportedOperator
 from certisolve_server.certifier.falsify import attack
 from certisolve_server.certifier.falsify.target import target_of
-from certisolve_server.certifier.methods.method import Board
+from certisolve_server.certifier.methods.method import Board, Bound
 from certisolve_server.certifier.methods.registry import METHODS
 from certisolve_server.certifier.problem import Problem
 from refutation import ROUNDING, sampled, slopes
@@ -19,7 +19,7 @@ def all_bounds(problem: Problem, slices: int = 4) -> dict[str, float]:
     for method in METHODS:
         try:
             steps = itertools.islice(method.run(problem, Board()), slices)
-            bounds = [bound for bound in steps if bound is not None]
+            bounds = [each for each in steps if isinstance(each, Bound)]
         except (NotCertified, UnsupportedOperator):
             continue
         if bounds:

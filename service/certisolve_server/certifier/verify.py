@@ -86,7 +86,7 @@ def _upper(problem: Problem, claim: Claim, methods: Sequence[Method]) -> float:
         raise NotCertified(f"no method is called {claim.method!r}; there are {', '.join(known)}")
     try:
         proven = known[claim.method].recheck(problem, claim.evidence)
-    except (KeyError, IndexError, TypeError, ValueError, InvalidRequest) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, InvalidRequest) as error:
         raise NotCertified(f"the evidence of {claim.method} is malformed: {error}") from error
     except (NotABound, OutsideDomain) as error:
         raise NotCertified(f"the evidence of {claim.method} proves nothing: {error}") from error
