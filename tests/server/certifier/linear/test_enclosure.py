@@ -214,11 +214,12 @@ def test_roundings_of_products_are_carried():
     problem = problem_of(net, (1, 3), center, 0.0)
     network, inputs = read(problem.graph), inputs_of(problem)
     found = enclose(network, inputs, torch.eye(2).double(), unclipped(network, 2))
-    is_on = [float(row @ center[0]) > 0 for row in net[0].weight.double()]
+    weights = [net[layer].weight.detach() for layer in (0, 2)]
+    is_on = [float(row @ center[0]) > 0 for row in weights[0].double()]
     for row in range(2):
         for column in range(3):
             exact = sum(
-                Fraction(float(net[2].weight[row, k])) * Fraction(float(net[0].weight[k, column]))
+                Fraction(float(weights[1][row, k])) * Fraction(float(weights[0][k, column]))
                 for k in range(40)
                 if is_on[k]
             )
