@@ -4,8 +4,9 @@ What is proven and how: `docs/certificates-of-fourier-layers.md`.
 
 In l2 the blocks of all frequencies are one chain with one multiplier for each channel; what proves
 a bound are these multipliers. They are proven of blocks that do not depend on the grid, so the
-bound is the same on every grid that resolves the layers. In linf and l1 it is by the norms of
-kernels. On a bounded set the slopes of each channel are those on the values that it takes there.
+bound is the same on every grid that resolves the layers. Other norms are bounded by l2, and linf
+and l1 by the norms of kernels as well. On a bounded set the slopes of each channel are those on the
+values that it takes there.
 """
 
 import math
@@ -56,9 +57,8 @@ class Fourier:
         """From multipliers, or from norms of kernels."""
         subject = yield from _recognised(problem)
         yield None
-        if problem.norms.inputs != "l2":
+        if problem.norms.inputs == problem.norms.outputs != "l2":
             yield Bound(subject.by_kernels() * _MARGIN, {"proof": "kernels"})
-            return
         _ = subject.added
         yield None
         yield from _searched(subject, board)
@@ -66,7 +66,7 @@ class Fourier:
     def recheck(self, problem: Problem, evidence: Evidence) -> float:
         """From the proof that the evidence names, and its multipliers."""
         subject, proof = _now(_recognised(problem)), evidence.get("proof")
-        if proof == "kernels":
+        if proof == "kernels" and problem.norms.inputs == problem.norms.outputs != "l2":
             return Bound(subject.by_kernels()).upper
         if proof != "multipliers":
             raise NotCertified(f"layers of Fourier prove nothing by {proof!r}")
@@ -103,7 +103,20 @@ class _Subject:
         out = network.points(network.sources[-1])
         fewest = min(network.points(source) for source in network.sources[: network.inputs])
         ratio = 1.0 if out == fewest else math.sqrt(out / fewest) * (1.0 + 2.0**-50)
-        return self.measured.factor * ratio * (1.0 + 2.0**-50)
+        return self.measured.factor * ratio * self._between_norms * (1.0 + 2.0**-50)
+
+    @property
+    def _between_norms(self) -> float:
+        """|x|_2 <= root(size) |x|_inf of inputs, |y|_1 <= root(size) |y|_2 of outputs."""
+        norms, sources = self.problem.norms, self.network.sources
+        factor = 1.0
+        if norms.inputs == "linf":
+            size = sum(math.prod(each.shape) for each in self.problem.graph.inputs)
+            factor *= math.sqrt(size) * (1.0 + 2.0**-50)
+        if norms.outputs == "l1":
+            size = sources[-1].channels * math.prod(sources[-1].grid)
+            factor *= math.sqrt(size) * (1.0 + 2.0**-50)
+        return factor
 
     def by_kernels(self) -> float:
         """In linf or l1."""
@@ -125,8 +138,6 @@ class _Subject:
 
 
 def _recognised(problem: Problem) -> Generator[None, None, _Subject]:
-    if problem.norms.inputs != problem.norms.outputs:
-        raise NotCertified("layers of Fourier are bounded in one norm, not from one to another")
     network = yield from recognising(problem.require_map(), _values(problem))
     return _Subject(problem, network)
 
