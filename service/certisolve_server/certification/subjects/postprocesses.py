@@ -5,13 +5,14 @@ mean.
 """
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from certisolve.manifest import Manifest, Postprocess, TensorSpec
-from certisolve_server.certifier.arithmetic import Interval
+from certisolve_server.certifier.arithmetic import Interval, total
 from certisolve_server.certifier.dynamics.assembly import Assembly
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.graph.node import Argument, Graph, Input, Ref
@@ -88,7 +89,7 @@ class _Change:
         shape = self._shape(members)
         variance = self._times(
             self._reduced("aten.sum.dim_IntList", squares, (1,), False),
-            self._spec.calibration**2 / (shape[1] - 1),
+            Fraction(self._spec.calibration) ** 2 / (shape[1] - 1),
         )
         return self._assembly.apply(
             "aten.sqrt.default", self._shape(variance), {"self": Ref(variance)}
@@ -106,11 +107,12 @@ class _Change:
             wanted = self._integrals(source, weights)
         found = self._integrals(field, weights)
         excess = self._binary("aten.sub.Tensor", found, wanted, alpha=1)
-        direction = weights / (weights * weights).sum()
+        exact = Interval.exact(weights)
+        direction = exact / total(exact.square(), tuple(range(weights.ndim)))
         if self._is_line(weights):
             change = self._product(excess, direction)
         else:
-            change = self._binary("aten.mul.Tensor", self._constant(direction), excess)
+            change = self._binary("aten.mul.Tensor", self._assembly.constant(direction), excess)
         return self._binary("aten.sub.Tensor", field, change, alpha=1)
 
     def _weights(self, field: str) -> Tensor:
@@ -128,7 +130,7 @@ class _Change:
     def _integrals(self, field: str, weights: Tensor) -> str:
         """w.u, with as many axes as the field: (1, ..., 1)."""
         if self._is_line(weights):
-            return self._product(field, weights.mT)
+            return self._product(field, Interval.exact(weights.mT.contiguous()))
         weighted = self._binary("aten.mul.Tensor", field, self._constant(weights))
         return self._reduced("aten.sum.dim_IntList", weighted, tuple(range(1, weights.ndim)), True)
 
@@ -136,11 +138,11 @@ class _Change:
         """Whether fields are rows: then integrals are products with matrices, as transforms are."""
         return weights.ndim == 2
 
-    def _product(self, rows: str, matrix: Tensor) -> str:
+    def _product(self, rows: str, matrix: Interval) -> str:
         shape = (self._shape(rows)[0], matrix.shape[1])
         arguments: dict[str, Argument] = {
             "self": Ref(rows),
-            "other": Ref(self._constant(matrix.contiguous())),
+            "other": Ref(self._assembly.constant(matrix)),
         }
         return self._assembly.apply("aten.matmul.default", shape, arguments)
 
@@ -157,7 +159,7 @@ class _Change:
         for dimension in self._grid:
             last = self._shape(field)[dimension] - 1
             ends = [self._slice(field, dimension, at, at + 1) for at in (0, last)]
-            mean = self._times(self._binary("aten.add.Tensor", *ends, alpha=1), 0.5)
+            mean = self._times(self._binary("aten.add.Tensor", *ends, alpha=1), Fraction(1, 2))
             inner = self._slice(field, dimension, 1, last)
             arguments: dict[str, Argument] = {
                 "tensors": (Ref(mean), Ref(inner), Ref(mean)),
@@ -196,8 +198,8 @@ class _Change:
         }
         return self._assembly.apply("aten.slice.Tensor", tuple(shape), arguments)
 
-    def _times(self, field: str, number: float) -> str:
-        constant = self._constant(torch.tensor(number, dtype=torch.float64))
+    def _times(self, field: str, number: Fraction) -> str:
+        constant = self._assembly.constant(Interval.of_fraction(number))
         return self._binary("aten.mul.Tensor", field, constant)
 
     def _binary(self, operator: str, x: str, y: str, **rest: Argument) -> str:
