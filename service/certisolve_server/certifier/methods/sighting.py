@@ -14,8 +14,8 @@ from certisolve_server.certifier.witness import Witness
 #: What is seen has to be that much more than what is proven.
 _WORTHWHILE = 1.002
 
-#: Of the width of the box: how far a point is moved off its sides, and how far a direction goes.
-_OFF, _STEP = 1e-7, 1e-8
+#: How far towards the middle of the box a point is moved off its sides: the least that is proven.
+_OFF = (1e-12, 1e-9, 1e-6)
 
 
 class Sighting:
@@ -46,12 +46,14 @@ class Sighting:
         width = high - low
         if not bool(width.isfinite().all()):
             return None
-        inside = point + 2.0 * _OFF * (low + 0.5 * width - point)
-        step = _STEP * float(width.amin()) * direction / direction.abs().amax()
-        try:
-            return self._prover.witness("direction", unflat(graph, inside), unflat(graph, step))
-        except (NotCertified, UnsupportedOperator):
-            return None
+        for off in _OFF:
+            inside = point + off * (low + 0.5 * width - point)
+            step = 0.1 * off * float(width.amin()) * direction / direction.abs().amax()
+            try:
+                return self._prover.witness("direction", unflat(graph, inside), unflat(graph, step))
+            except (NotCertified, UnsupportedOperator):
+                continue
+        return None
 
 
 def steepest(jacobian: Tensor, norms: Norms) -> tuple[Tensor, float]:
