@@ -8,9 +8,9 @@ from certisolve_server.certifier.arithmetic.rounding import Numbers
 from certisolve_server.certifier.errors import NotCertified
 
 from .chain import Chain
-from .eclipse import by_neuron, chosen, closed_form
+from .eclipse import by_neuron, choosing_best, chosen
 from .ends import Ends
-from .norms import liplt_bound, product_bound
+from .norms import liplt_bound, multiplying, product_bound
 from .search import Found, search
 from .stages import stages
 from .verify import UnverifiedMultipliers, verified_bound, verifying
@@ -32,6 +32,7 @@ _SHARES_OF_START = (0.0, 1e-9, 1e-6, 1e-3, 0.1)
 
 # What the search has to gain before it is proven what it found, and when it ends.
 _WORTH_A_PROOF = 0.9
+_FIRST_DUE = 8
 _WORTH_A_LAST_PROOF = 1.0 - 1e-9
 
 
@@ -106,10 +107,11 @@ def improving_scaled(
         free_outputs: whether outputs may be scaled, as for l1.
     """
     part = ends.of(chain)
-    for found in _by_norm(part, "product"):
-        yield replace(found, ends=ends)
+    for by_norm in _by_norm(part, "product"):
+        yield None if by_norm is None else replace(by_norm, ends=ends)
     if part.slopes:
-        first = yield from _verified(part, "closed_form", [closed_form(part)])
+        chosen_best = yield from choosing_best(part)
+        first = yield from _verified(part, "closed_form", [chosen_best])
         yield None if first is None else replace(first, ends=ends)
     layers, last = stages(part), part.centers[-1]
     for candidate in _worth_a_proof(search(layers, last, free_inputs, free_outputs)):
@@ -126,7 +128,7 @@ def proving_again(chain: Chain, certificate: ChainCertificate) -> Iterator[Chain
     part = certificate.ends.of(chain)
     if not certificate.multipliers:
         for found in _by_norm(part, certificate.method):
-            yield replace(found, ends=certificate.ends)
+            yield None if found is None else replace(found, ends=certificate.ends)
         return
     again = yield from _verified(part, certificate.method, [certificate.multipliers])
     yield None if again is None else replace(again, ends=certificate.ends)
@@ -158,7 +160,8 @@ def _improving(chain: Chain, start: tuple[Numbers, ...]) -> Iterator[ChainCertif
         return
     if start:
         yield (yield from _verified(chain, "lipsdp", [start]))
-    yield (yield from _verified(chain, "closed_form", [closed_form(chain)]))
+    first = yield from choosing_best(chain)
+    yield (yield from _verified(chain, "closed_form", [first]))
     if _is_large(chain):
         yield from _by_norm(chain, "liplt")
     layers, last = stages(chain), chain.centers[-1]
@@ -177,16 +180,21 @@ def _is_large(chain: Chain) -> bool:
 
 
 def _worth_a_proof(candidates: Iterator[Found | None]) -> Iterator[Found | None]:
-    """None in place of those that are hardly better than what was last proven."""
-    proven, best = float("inf"), None
+    """None in place of those that are hardly better than what was last proven.
+
+    What is only a little better is proven at growing intervals.
+    """
+    proven, best, since, due = float("inf"), None, 0, _FIRST_DUE
     for found in candidates:
         if found is None:
             yield None
             continue
+        since += 1
         best = found if best is None or not best.gain < found.gain else best
-        worth = _WORTH_A_LAST_PROOF if found.is_last else _WORTH_A_PROOF
+        worth = _WORTH_A_LAST_PROOF if found.is_last or since >= due else _WORTH_A_PROOF
         if best.gain < proven * worth:
-            proven = best.gain
+            due = 2 * due if since >= due else due
+            proven, since = best.gain, 0
             yield replace(best, is_last=found.is_last)
         else:
             yield None
@@ -198,8 +206,11 @@ def _candidates(found: Found, inside: Sequence[Numbers]) -> list[tuple[Numbers, 
     return [_towards(inside, found.multipliers, share) for share in shares]
 
 
-def _by_norm(chain: Chain, method: Method) -> Iterator[ChainCertificate]:
-    upper = float(product_bound(chain) if method == "product" else liplt_bound(chain))
+def _by_norm(chain: Chain, method: Method) -> Iterator[ChainCertificate | None]:
+    if method == "product":
+        upper = float((yield from multiplying(chain)))
+    else:
+        upper = float(liplt_bound(chain))
     if upper * _MARGIN < float("inf"):
         yield ChainCertificate(upper * _MARGIN, method)
 

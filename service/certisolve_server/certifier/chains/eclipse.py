@@ -10,8 +10,8 @@ So the same is done for neurons scaled to a Q with ones on the diagonal, and the
 taken. A search goes on best from the second, which is seldom at the edge of what is feasible.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Generator, Sequence
+from typing import TypeAlias, TypeVar
 
 import torch
 
@@ -23,6 +23,8 @@ from .stages import Stage, stages
 
 #: From Q, (..., r, r), and the share of each r, to mu of each multiplier without the factor t.
 Choice: TypeAlias = Callable[[Numbers, Stage], Numbers]
+
+_Result = TypeVar("_Result")
 
 # Slopes of both signs and one size put the best multiplier on the edge of what is feasible.
 _INSIDE = 1.0 + 2.0**-10
@@ -38,11 +40,20 @@ _MOST_DOUBLINGS = 60
 
 def closed_form(chain: Chain) -> tuple[Numbers, ...]:
     """The better of both choices, lambda of each layer, feasible as far as floats can tell."""
+    return _returned(choosing_best(chain))
+
+
+def choosing_best(chain: Chain) -> Generator[None, None, tuple[Numbers, ...]]:
+    """`closed_form`, which stops for others after each layer."""
     layers, last = stages(chain), chain.centers[-1]
-    return min(
-        (chosen(layers, choice) for choice in (one_for_all, by_neuron)),
-        key=lambda found: gain(last, found[1]),
-    )[0]
+    best: tuple[Numbers, ...] = ()
+    least = float("inf")
+    for choice in (by_neuron, one_for_all):
+        found, storage = yield from choosing(layers, choice)
+        squared = gain(last, storage)
+        if not best or squared < least:
+            best, least = found, squared
+    return best
 
 
 def multipliers(chain: Chain, choice: Choice) -> tuple[Numbers, ...]:
@@ -64,12 +75,33 @@ def chosen(
         slack: how much larger mu is than the choice says.
         storage: before these layers, None for the identity.
     """
+    return _returned(choosing(layers, choice, slack, storage))
+
+
+def choosing(
+    layers: Sequence[Stage],
+    choice: Choice,
+    slack: float = 1.0,
+    storage: Numbers | None = None,
+) -> Generator[None, None, tuple[tuple[Numbers, ...], Numbers | None]]:
+    """`chosen`, which stops for others after each layer."""
     found = []
     for stage in layers:
         weights, through = _feasible(stage, storage, choice, slack)
         found.append(1.0 / weights)
         storage = None if through is None else through.after
+        yield
     return tuple(found), storage
+
+
+def _returned(steps: Generator[None, None, _Result]) -> _Result:
+    """What is returned at the end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: _Result = done.value
+            return result
 
 
 def gain(last: Numbers, storage: Numbers | None) -> float:

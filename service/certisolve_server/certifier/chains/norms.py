@@ -1,5 +1,7 @@
 """Bounds of a chain from norms alone: quick, and loose where layers work against each other."""
 
+from collections.abc import Generator
+
 import torch
 
 from certisolve_server.certifier.arithmetic import Interval, matmul, spectral_norm
@@ -14,11 +16,23 @@ def product_bound(chain: Chain) -> Numbers:
     m_i = (|S_i| + |G_i diag(cap_i)| |A_i|) m_{i-1} bounds |h_i|; where there is neither S_i nor
     G_i, the caps go to the maps that follow.
     """
+    multiplication = multiplying(chain)
+    while True:
+        try:
+            next(multiplication)
+        except StopIteration as done:
+            product: Numbers = done.value
+            return product
+
+
+def multiplying(chain: Chain) -> Generator[None, None, Numbers]:
+    """`product_bound`, which stops for others after each layer."""
     bound = torch.ones((), dtype=torch.float64)
     pending: Numbers | None = None
     for layer, slopes in enumerate(chain.rows):
         skip, mix = chain.skip(layer), chain.mix(layer)
         through = _norm(_capped(chain.maps[layer], pending))
+        yield
         if skip is not None or mix is not None:
             through = product_up(
                 through, slopes.cap.max() if mix is None else _norm(mix * slopes.cap)

@@ -22,8 +22,8 @@ from .stages import Stage
 
 # Sizes of the inequality of a window, from one pass over the chain to the next, and the gaps to
 # which windows are solved; a whole chain is one as soon as it is small enough.
-_PASSES = ((320, 0.1), (640, 1e-2), (1280, 1e-2), (2560, 1e-2))
-_LARGEST_WHOLE = 2560
+_PASSES = ((320, 0.1), (640, 1e-2), (1280, 1e-2))
+_LARGEST_WHOLE = 1600
 
 # After how many steps a whole chain tells of its weights, which takes as long to prove as a step;
 # and how often a pass tells of what it has done, with the layers to come as in closed form.
