@@ -18,15 +18,13 @@ from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.functions import Function
 from certisolve_server.certifier.functions.silu import Silu
 
-from .pieces import MAX_DEGREE, cell_polynomials, derivative_factor
+from .base import BaseJet
+from .cells import Polynomials
+from .pieces import MAX_DEGREE, cell_polynomials
 from .quadratics import ROUNDINGS, SMALLEST, quadratic_range
 from .running import RangeTable
 
 _SILU = Silu()
-
-#: At least |silu'''|: |s'(x)| <= 1/4 times |-3 t - x/2 + 3 x t^2 / 2|, t = tanh(x / 2), which is
-#: s' |x| |h| with h from -2 to 1 as in `functions.silu`, and |x| s'(x) <= 0.2240.
-_THIRD_DERIVATIVE = 0.4480
 
 _ORDERS = (0, 1, 2)
 
@@ -59,7 +57,7 @@ class SplineEdges(Function):
             each.rearranged(lambda ends: ends.flatten(0, 1))
             for each in cell_polynomials(knots, coefficients, degree)
         ]
-        self._polynomials = _Polynomials(self._knots, flat)
+        self._polynomials = Polynomials(self._knots, flat)
         self._whole = [RangeTable(*ends) for ends in self._of_whole_cells()]
 
     def value(self, x: Interval) -> Interval:
@@ -150,125 +148,12 @@ class SplineEdges(Function):
             found[list(orders).index(2)] = _unknown(lower)
         return found
 
-    def _base_jet(self, middle: Tensor) -> "_BaseJet":
+    def _base_jet(self, middle: Tensor) -> BaseJet:
         if float(middle.abs().amax()) <= _SILU.near:
             balls = [(sample.value, sample.error) for sample in _SILU.samples(middle)]
         else:
             balls = [each.midpoint_radius() for each in _SILU.jet(Interval.exact(middle), _ORDERS)]
-        return _BaseJet([_scaled(ball, self._base) for ball in balls], self._base.abs())
-
-
-class _BaseJet:
-    """w silu about a point: Taylor coefficients with their errors."""
-
-    def __init__(self, jets: Sequence[tuple[Tensor, Tensor]], weight: Tensor) -> None:
-        self._jets, self._weight = jets, weight
-
-    def quadratic(self, order: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(a, b, c) of the derivative; what is left out is in `slack`."""
-        parts = [center for center, _ in self._jets[order:]]
-        zero = torch.zeros_like(parts[0])
-        a, b, c = [*parts, zero, zero][:3]
-        return a, b, 0.5 * c
-
-    def slack(self, order: int, radius: Tensor) -> Tensor:
-        """The errors of the coefficients, and the remainder by the third derivative."""
-        errors = [error for _, error in self._jets[order:]]
-        powers = [torch.ones_like(radius), radius, radius * radius]
-        total = sum((e * p for e, p in zip(errors, powers, strict=False)), torch.zeros_like(radius))
-        remainder = {0: radius**3 / 6.0, 1: radius * radius / 2.0, 2: radius}[order]
-        return (total + _THIRD_DERIVATIVE * self._weight * remainder) * (1.0 + ROUNDINGS)
-
-
-class _Polynomials:
-    """The spline of each edge on each cell, those before and after all knots included.
-
-    Attributes:
-        starts, ends: (edges, cells + 2).
-    """
-
-    def __init__(self, knots: Tensor, polynomials: Sequence[Interval]) -> None:
-        outside = torch.full_like(knots[:, :1], torch.inf)
-        self.starts = torch.cat([-outside, knots], 1)
-        self.ends = torch.cat([knots, outside], 1)
-        widths = (knots[:, 1:] - knots[:, :-1]) * (1.0 + ROUNDINGS)
-        balls = [each.midpoint_radius() for each in polynomials]
-        missing = MAX_DEGREE + 1 - len(balls)
-        zero = torch.zeros_like(balls[0][0])
-        centers = [center for center, _ in balls] + [zero] * missing
-        radii = [radius for _, radius in balls] + [zero] * missing
-        errors = [_error(centers, radii, widths, order) for order in _ORDERS]
-        origin = [knots[:, :-1]]
-        rows = [_with_outside(each) for each in (*centers, *errors, *origin)]
-        self._table = torch.stack(rows)
-
-    def at(self, cell: Tensor, middle: Tensor) -> "_At":
-        """About points of cells, (edges, queries)."""
-        index = cell.unsqueeze(0).expand(self._table.shape[0], -1, -1)
-        rows = self._table.gather(2, index).unbind(0)
-        inside = (cell > 0) & (cell < self.ends.shape[1] - 1)
-        offset = torch.where(inside, middle - rows[-1], 0.0)
-        return _At(rows[:4], rows[4:7], offset, inside)
-
-
-class _At:
-    """One spline polynomial per query, to be shifted to a point of its cell."""
-
-    def __init__(
-        self,
-        coefficients: Sequence[Tensor],
-        errors: Sequence[Tensor],
-        offset: Tensor,
-        inside: Tensor,
-    ) -> None:
-        self._coefficients, self._errors, self._offset = coefficients, errors, offset
-        self._inside = inside
-
-    def reach(self, radius: Tensor) -> Tensor:
-        """How far from the point the spline is to be looked at: beyond the knots it is 0."""
-        return torch.where(self._inside, radius, 0.0)
-
-    def derivative(self, order: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(a, b, c) of the derivative of an order about the point, and the error of all of it."""
-        parts = [self._taylor(order, power) for power in range(3)]
-        return parts[0], parts[1], parts[2], self._errors[order]
-
-    def tail(self, order: int, radius: Tensor) -> Tensor:
-        """At least what the cubic term adds, where there is one."""
-        if order > 0:
-            return torch.zeros_like(radius)
-        return self._coefficients[3].abs() * radius**3 * (1.0 + ROUNDINGS)
-
-    def _taylor(self, order: int, power: int) -> Tensor:
-        """The (order + power)th derivative over power!, by Horner's rule."""
-        first = order + power
-        result = torch.zeros_like(self._offset)
-        for k in range(MAX_DEGREE, first - 1, -1):
-            factor = derivative_factor(k, first) / (1, 1, 2)[power]
-            result = result * self._offset + factor * self._coefficients[k]
-        return result
-
-
-def _error(
-    centers: Sequence[Tensor], radii: Sequence[Tensor], widths: Tensor, order: int
-) -> Tensor:
-    """At least the error of a derivative anywhere in a cell, from Horner's rule about any point.
-
-    Coefficients are off by their radii, the offset of the point by a rounding, and each of at most
-    8 operations by one more, of sums whose terms are at most those of the sizes at the whole width
-    w; shifted to a point and back, terms come to at most 2^3 times as much.
-    """
-    total = torch.zeros_like(widths)
-    for power in range(order, MAX_DEGREE + 1):
-        size = 8.0 * derivative_factor(power, order) * widths ** (power - order)
-        total = total + size * (radii[power] + ROUNDINGS * centers[power].abs())
-    return total * (1.0 + ROUNDINGS) + SMALLEST
-
-
-def _with_outside(row: Tensor) -> Tensor:
-    """With zeros for what lies before and after all knots."""
-    zero = torch.zeros_like(row[:, :1])
-    return torch.cat([zero, row, zero], 1)
+        return BaseJet([_scaled(ball, self._base) for ball in balls], self._base.abs())
 
 
 def _scaled(ball: tuple[Tensor, Tensor], weight: Tensor) -> tuple[Tensor, Tensor]:

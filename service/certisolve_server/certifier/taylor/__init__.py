@@ -4,8 +4,8 @@ A graph is laid out as a tape of dense affine maps and functions of single numbe
 carries, on every box, values, slopes and second derivatives, as centres with radii.
 """
 
+from .recorder import record as record
 from .tape import Tape as Tape
-from .tape import record as record
 from .walk import Enclosed as Enclosed
 from .walk import enclose as enclose
 
