@@ -29,7 +29,7 @@ Replacements: TypeAlias = Mapping[str, Callable[..., Any]]
 _PLACING = frozenset({"device", "dtype", "layout", "memory_format", "pin_memory", "requires_grad"})
 _CREATING = frozenset(
     {"aten.arange.default", "aten.arange.start", "aten.full.default", "aten.ones.default"}
-    | {"aten.zeros.default"}
+    | {"aten.linspace.default", "aten.zeros.default"}
 )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from certisolve_server.certifier.arithmetic.rounding import product_up, sqrt_up
 from certisolve_server.certifier.rules import Declined
@@ -74,10 +75,38 @@ def selected(_precision: Precision, condition: Known, self: Operand, other: Oper
     return Deviation.within(torch.where(chosen, self.deviation.entries, other.deviation.entries))
 
 
+def padded(
+    precision: Precision, self: Known, pad: Sequence[int], mode: str, value: float | None
+) -> Deviation:
+    """Numbers around, of the tensor itself or one that may be rounded."""
+    if mode == "constant":
+        return padded_with_number(precision, self, pad, 0.0 if value is None else value)
+    # Some entries are repeated more often than others, so lengths follow from entries alone.
+    return Deviation.within(functional.pad(self.deviation.entries, list(pad), mode))
+
+
+def padded_with_number(
+    precision: Precision, self: Known, pad: Sequence[int], value: float
+) -> Deviation:
+    """One number around."""
+    off = precision.of_number(float(value))
+    entries = functional.pad(self.deviation.entries, list(pad), "constant", off)
+    return Deviation.within(entries, self.deviation.length if off == 0.0 else None)
+
+
+def undropped(precision: Precision, input: Known, p: float, train: bool) -> Deviation:
+    """Nothing, outside of training."""
+    del p
+    if train:
+        raise Declined("drops numbers at random")
+    return kept(precision, input)
+
+
 #: Operators of several results, each a part of the operand.
 PARTING: Mapping[str, Callable[..., Sequence[Tensor]]] = {
     "aten.chunk.default": torch.ops.aten.chunk.default,
     "aten.split.Tensor": torch.ops.aten.split.Tensor,
+    "aten.split_with_sizes.default": torch.ops.aten.split_with_sizes.default,
     "aten.unbind.int": torch.ops.aten.unbind.int,
 }
 
@@ -92,7 +121,13 @@ RULES: Rules = {
     "aten.permute.default": _moving(torch.ops.aten.permute.default),
     "aten.ravel.default": _moving(torch.ops.aten.ravel.default),
     "aten.repeat.default": _moving(torch.ops.aten.repeat.default),
+    "aten.mT.default": _moving(torch.ops.aten.mT.default),
+    "aten.narrow.default": _moving(torch.ops.aten.narrow.default),
     "aten.reshape.default": _moving(torch.ops.aten.reshape.default),
+    "aten.roll.default": _moving(torch.ops.aten.roll.default),
+    "aten.squeeze.default": _moving(torch.ops.aten.squeeze.default),
+    "aten.squeeze.dims": _moving(torch.ops.aten.squeeze.dims),
+    "aten.swapaxes.default": _moving(torch.ops.aten.swapaxes.default),
     "aten.select.int": _moving(torch.ops.aten.select.int),
     "aten.slice.Tensor": _moving(torch.ops.aten.slice.Tensor),
     "aten.squeeze.dim": _moving(torch.ops.aten.squeeze.dim),
@@ -109,6 +144,9 @@ RULES: Rules = {
     "aten.to.device": kept,
     "aten.to.dtype": kept,
     "aten.cat.default": joined,
+    "aten.constant_pad_nd.default": padded_with_number,
+    "aten.dropout.default": undropped,
+    "aten.pad.default": padded,
     "aten.stack.default": stacked,
     "aten.where.self": selected,
 }

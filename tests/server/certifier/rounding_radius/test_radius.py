@@ -88,6 +88,8 @@ OPERATORS = {
     "parts": lambda x: torch.stack(x.chunk(2, 1)[::-1], 2).permute(2, 0, 1) * x[:, 0],
     "repeated": lambda x: x.unsqueeze(2).expand(1, 6, 3).repeat(2, 1, 1) * x[0, :3],
     "table": lambda x: x * torch.cos(torch.arange(6, dtype=torch.float32) / 7 * 6.28),
+    "padded": lambda x: nn.functional.pad(0.3 * x.view(1, 6), (2, 1), "replicate"),
+    "around": lambda x: nn.functional.pad(x, (2, 1), value=0.3).roll(2, -1) * 0.7,
     "cancelled": lambda x: (x + 1e4) - 1e4,
     "third": lambda x: x / 3 - 0.1,
 }
