@@ -66,7 +66,9 @@ def are_empty(enclosure: Enclosure, parts: Sequence[Part], repeats: int) -> Tens
                 signed = factor if is_above else -factor
                 coefficients[cut.layer][i, 0, cut.neuron] += signed
                 offsets[i] -= signed * cut.place
-                sizes[i] += factor * (abs(cut.place) + 1.0)
+                # Two cuts of a neuron add up to one coefficient, which is rounded.
+                reach = float(enclosure.known.z_sizes[cut.layer][i * repeats, cut.neuron])
+                sizes[i] += factor * (abs(cut.place) + reach + 1.0)
     terms = max((len(part.multipliers) for part in parts), default=0) + MORE_TERMS
     repeated = {n: each.repeat_interleave(repeats, 0) for n, each in coefficients.items()}
     most = upper_bounds(enclosure.known, enclosure.relaxation, z=repeated)

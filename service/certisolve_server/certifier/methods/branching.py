@@ -20,7 +20,7 @@ from .method import Board, Bound, Evidence
 
 #: Parts that are cut at a time: at first, at least and at most.
 _BATCH, _LEAST, _MOST = 4, 1, 128
-_SLICE_S = 0.08
+_SLICE_S = 0.1
 
 #: Parts that are evaluated at a time when a bound is checked.
 _CHECKED_AT_A_TIME = 128
@@ -79,7 +79,7 @@ class Branching:
 
 def _next_batch(batch: int, spent_s: float) -> int:
     """Twice as many, or half, as a slice allows; of no clock as many as there were."""
-    if 0.0 < spent_s < 0.4 * _SLICE_S:
+    if 0.0 < spent_s < 0.5 * _SLICE_S:
         return min(2 * batch, _MOST)
     return max(batch // 2, _LEAST) if spent_s > _SLICE_S else batch
 
