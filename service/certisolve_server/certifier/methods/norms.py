@@ -78,10 +78,12 @@ class FusedNorms:
 
 def _of(uppers: Iterator[float | None], proof: str) -> Iterator[Bound | None]:
     for upper in uppers:
-        if upper is not None and upper * _MARGIN < float("inf"):
+        if upper is None:
+            yield None
+        elif upper * _MARGIN < float("inf"):
             yield Bound(upper * _MARGIN, {"proof": proof})
         else:
-            yield None
+            raise NotCertified(f"norms of maps have no finite bound by {proof}")
 
 
 def bounds(layered: Layered, norms: Norms, proof: Proof) -> Iterator[float | None]:
@@ -188,7 +190,10 @@ class _Walk:
         if root == 0:
             rows = path.rearranged(lambda ends: ends.unsqueeze(1))
             return operator_norm(rows, self._inputs, "linf")
-        return matmul(path.magnitude, self._passed[root - 1].reach.sizes).upper
+        taken, moved = path.magnitude, self._passed[root - 1].reach.sizes
+        if not bool(taken.isfinite().all() & moved.isfinite().all()):
+            return torch.full(taken.shape[:-1], torch.inf, dtype=torch.float64)
+        return matmul(taken, moved).upper
 
     def _norm(self, root: int, path: Interval, norm: Norm) -> Numbers:
         if root == 0:

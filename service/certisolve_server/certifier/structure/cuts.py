@@ -10,7 +10,8 @@ def cuts(graph: Graph) -> frozenset[str]:
         last_use[node.name] = position
         last_use.update((ref.name, position) for ref in node.refs if ref.name in last_use)
     last_use.pop(graph.output, None)
-    found, needed_until = set(), max((last_use[each.name] for each in graph.inputs), default=-1)
+    needed_until = max((last_use.get(each.name, -1) for each in graph.inputs), default=-1)
+    found = set()
     for position, node in enumerate(graph.nodes):
         last = last_use.get(node.name, position)
         if needed_until <= position < last:

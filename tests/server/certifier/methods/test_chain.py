@@ -20,7 +20,7 @@ from certisolve_server.certifier.region import Ball, Box, Everything
 from certisolve_server.certifier.structure import chained, layers_of
 from chain_programs import lipsdp
 from layered_networks import SMOOTH, MaxMin, convolutional
-from small_networks import exported, in_float64, perceptron, sampled, steepest
+from small_networks import Applied, exported, in_float64, perceptron, sampled, steepest
 
 L2 = Norms("l2", "l2")
 METHODS = (FusedNorms(), MultiplierChain())
@@ -311,3 +311,40 @@ def test_bounds_do_not_depend_on_when_they_are_found():
     problem = problem_of(perceptron(nn.ReLU(), 3, 5, 2), (1, 3))
     first, again = (least(MultiplierChain(), problem) for _ in range(2))
     assert first.upper == again.upper
+
+
+#: Networks with what is not affine and no function of one number, or with next to nothing.
+ODD = {
+    "product": lambda x: torch.tanh(x) * x,
+    "squares": lambda x: torch.relu(x * x),
+    "quotient": lambda x: x / (1 + torch.relu(x)),
+    "decay": lambda x: torch.exp(-torch.relu(x)) * x,
+    "matrices": lambda x: torch.relu(x.mT) @ torch.relu(x),
+    "maxima": lambda x: torch.maximum(torch.maximum(x, -x), x * x),
+    "maximum_of_constant": lambda x: torch.maximum(torch.tanh(x), torch.zeros(1)),
+    "maximum_broadcast": lambda x: torch.maximum(x, x[:, :1]),
+    "maximum_of_itself": lambda x: torch.maximum(x, x),
+    "sorted": lambda x: torch.sort(x.flatten())[0],
+    "identity": lambda x: x,
+    "nothing": lambda x: torch.relu(x * 0),
+    "scalar": lambda x: torch.tanh(x).sum(),
+    "gated": lambda x: torch.sigmoid(torch.tanh(x).sum(1, keepdim=True)) * torch.tanh(x),
+    "empty": lambda x: torch.relu(x)[:, :0].sum() + x.sum(),
+}
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("name", ODD)
+def test_whatever_a_network_is_made_of_it_has_a_bound_or_a_named_refusal(name, method):
+    program, shape = exported(Applied(ODD[name]), (1, 3)), (1, 3)
+    graph = prepare(program, {"x": shape})
+    low, high = torch.full(shape, 0.2).double(), torch.full(shape, 0.9).double()
+    slopes = steepest(in_float64(program), (low, high), 2)
+    for region in (Everything(), Box({"x": low}, {"x": high})):
+        for norms in (L2, Norms("linf", "l1")):
+            try:
+                found = least(method, Problem(graph, region, norms), 30)
+            except NotCertified:
+                assert isinstance(region, Everything) or name == "nothing"
+                continue
+            assert slopes[norms] * (1 - 1e-9) <= found.upper
