@@ -7,6 +7,9 @@ import math
 import pytest
 import torch
 
+from certisolve.manifest import Manifest
+from certisolve_server.certification.request import CertifyRequest, GlobalDomain
+from certisolve_server.certification.subjects import open_subject
 from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.methods.fourier import Fourier
@@ -17,7 +20,7 @@ from certisolve_server.certifier.problem import Problem
 from certisolve_server.certifier.region import Ball, Everything, Region
 from certisolve_zoo.operators.ffno import Ffno1d
 from certisolve_zoo.operators.fno import Fno1d, Fno2d, PeriodicFno2d
-from small_networks import bundled, exported, in_float64
+from small_networks import ARTIFACTS, bundled, exported, in_float64
 from small_networks import steepest as slopes_of_pairs
 
 MODULES = {
@@ -197,6 +200,21 @@ def test_bundled_operators_have_global_bounds(name):
             values.append(value[0] if isinstance(value, tuple) else value)
         change = (values[0] - values[1]).norm()
         assert float(change) <= bound.upper * float((x - y).norm())
+
+
+def test_the_served_burgers_operator_has_one_number_on_all_validated_grids():
+    """With what is done to its outputs before they are returned: their mean is conserved."""
+    directory = max((ARTIFACTS / "burgers1d-fno").iterdir(), key=lambda path: int(path.name))
+    manifest = Manifest.from_json((directory / "manifest.json").read_bytes())
+    program = bundled("burgers1d-fno")
+    uppers = set()
+    for points in (256, 512, 1024):
+        request = CertifyRequest("burgers1d-fno", GlobalDomain(), resolution=(points,))
+        problem = open_subject(request, manifest, program).problem
+        assert problem.graph.inputs[0].shape == (1, points)
+        bound = next(each for each in Fourier().run(problem, Board()) if each)
+        uppers.add(bound.upper)
+    assert len(uppers) == 1
 
 
 def test_a_network_with_products_is_refused_on_everything():
