@@ -134,7 +134,7 @@ class _Walk:
             return apply(node, self.known)
         if node.operator == "python.getitem":
             return self.known[node.refs[0].name][node.arguments["argument_1"]]
-        operator = operator_of(node, self.known) if len(varying) == 1 else None
+        operator = self._operator(node) if len(varying) == 1 else None
         if operator is not None:
             return self._structured(node, operator, *varying.items())
         if not all(isinstance(x, _Value) for x in varying.values()):
@@ -148,6 +148,12 @@ class _Walk:
         if node.operator in _SCALING:
             return self._scaled(node, varying)
         raise _no_structure(node)
+
+    def _operator(self, node: Node) -> LinearOperator | None:
+        try:
+            return operator_of(node, self.known)
+        except InvalidRequest as error:
+            raise NotCertified(f"{node.operator} at node {node.name!r}: {error}") from error
 
     def _function(self, node: Node, x: _Value) -> _Value:
         bounds = apply(node, {node.refs[0].name: Abstraction(x.bounds)}).value
