@@ -136,10 +136,14 @@ class Sources:
         for entries in form.terms.values():
             if bool((entries.frequencies[:, grid.axis] != ANY).any()):
                 raise NotCertified("a transform on a part of a period follows another one")
-        if bool((waves.window == 1).all()):
-            return form
+        plain = bool((waves.window == 1).all())
         terms: dict[int, Entries] = {}
         for source, entries in form.terms.items():
+            # A sum of fields goes on beyond the part, unlike inputs and values of functions.
+            goes_on = self.found[source].slopes is None and bool(self.found[source].terms)
+            if plain and not goes_on:
+                terms[source] = entries
+                continue
             # What is not in the entries acts on the old source.
             nothing = slice(0, 0)
             terms[source] = replace(
