@@ -7,8 +7,8 @@ For numbers r, s > 0 of each input and output,
 
 the first two by the inequality of Cauchy and Schwarz. A step from x to x' changes one input after
 the other, so in l1 the constant is the largest of those of one input each, and in linf it is the
-largest of those of one output each: all of them together are bounded by l2, or each on its own. Slopes on
-a bounded set have to hold on the box around it for that, which the step does not leave.
+largest of those of one output each: all of them together are bounded by l2, or each on its own.
+Slopes on a bounded set have to hold on the box around it for that, which the step does not leave.
 """
 
 from dataclasses import dataclass, replace
