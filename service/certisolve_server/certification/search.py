@@ -35,7 +35,7 @@ def search(subject: Subject, request: CertifyRequest, teller: Teller[Certificate
     latest, began, limits = None, time.monotonic(), Limits()
     found = certify(
         subject.problem,
-        Budget(request.budget_s, request.gap),
+        Budget(request.budget_s, request.gap, request.max_splits),
         time.monotonic,
         request.seed,
         [InTurns(method, limits, request.budget_s) for method in METHODS],

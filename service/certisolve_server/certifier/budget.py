@@ -17,6 +17,7 @@ class Budget:
     Args:
         seconds: of wall time; cheap methods run in any case, so 0 asks for what costs nothing.
         gap: upper / lower at which the answer is good enough, at least 1.
+        max_cuts: of the set into boxes, not negative; None for any number.
 
     Raises:
         InvalidRequest: a number is out of its range.
@@ -24,6 +25,7 @@ class Budget:
 
     seconds: float = 10.0
     gap: float = 1.001
+    max_cuts: int | None = None
 
     def __post_init__(self) -> None:
         # False of NaN.
@@ -31,3 +33,5 @@ class Budget:
             raise InvalidRequest(f"a budget is finite and not negative, not {self.seconds} seconds")
         if not self.gap >= 1.0:
             raise InvalidRequest(f"a gap is at least 1, not {self.gap}")
+        if self.max_cuts is not None and self.max_cuts < 0:
+            raise InvalidRequest(f"a number of cuts is not negative, not {self.max_cuts}")

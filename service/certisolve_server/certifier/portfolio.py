@@ -76,7 +76,8 @@ def certify(
     turns = [_Turns(method.name, method.run(problem, search.board)) for method in methods]
     attacker = _Turns("attack", attack(problem, seed, search.board))
     enclosing = _Turns("enclosure", enclosures(problem), _ENCLOSURE_PRICE)
-    yield from _take_turns(search, [*turns, attacker, enclosing])
+    # The attack first: what is seen early tells methods when they are done.
+    yield from _take_turns(search, [attacker, *turns, enclosing])
     while search.enclosure is None and not enclosing.is_over and search.board.left_s() > 0.0:
         search.take("enclosure", enclosing.step(clock))
     yield search.certificate(_final_status(search))
@@ -162,6 +163,8 @@ class _Search:
         self._graph = digest(self.problem.graph)
         self._rules = tuple(sorted({node.operator for node in self.problem.graph.nodes}))
         self.board = Board(lambda: self.budget.seconds - self.elapsed_s)
+        if self.budget.max_cuts is not None:
+            self.board.most_cuts = self.budget.max_cuts
 
     @property
     def elapsed_s(self) -> float:

@@ -11,11 +11,12 @@ from torch import nn
 from certisolve_server.certifier.budget import Budget
 from certisolve_server.certifier.errors import Contradiction, InvalidRequest, NotCertified
 from certisolve_server.certifier.methods.method import Bound
+from certisolve_server.certifier.methods.splitting import Splitting
 from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.portfolio import certify
 from certisolve_server.certifier.prepare import prepare
 from certisolve_server.certifier.problem import Problem
-from certisolve_server.certifier.region import Everything
+from certisolve_server.certifier.region import Ball, Everything
 from certisolve_server.certifier.verify import Claim, verify
 from certisolve_server.certifier.witness import Witness
 from small_networks import exported
@@ -80,11 +81,11 @@ def test_every_improvement_is_an_answer_and_the_last_says_how_it_ended():
         Scripted("b", [(0.1, 9.0), (0.1, 2.0)], clock),
     ]
     answers = run(clock, methods, attack=witnesses(1.0))
-    assert [each.upper for each in answers] == [4.0, 4.0, 3.0, 2.0, 2.0]
+    assert [each.upper for each in answers] == [math.inf, 4.0, 3.0, 2.0, 2.0]
     assert [each.status for each in answers] == ["improving"] * 4 + ["certified"]
     last = answers[-1]
     assert (last.method, last.evidence, last.lower, last.gap) == ("b", {"proves": 2.0}, 1.0, 2.0)
-    assert [entry[1:] for entry in last.history] == [(4.0, 0.0), (4.0, 1.0), (3.0, 1.0), (2.0, 1.0)]
+    assert [entry[1:] for entry in last.history] == [(math.inf, 1.0), (4.0, 1.0), (3.0, 1.0), (2.0, 1.0)]
     assert last.elapsed_s == pytest.approx(0.5)
 
 
@@ -165,6 +166,18 @@ def test_what_is_no_bound_cannot_be_given():
 def test_budgets_that_are_none_are_refused(seconds, gap):
     with pytest.raises(InvalidRequest):
         Budget(seconds, gap)
+
+
+def test_no_more_cuts_are_made_than_asked_for():
+    net = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
+    graph = prepare(exported(net, (1, 2)), {"x": (1, 2)})
+    ball = Ball({"x": torch.zeros(1, 2, dtype=torch.float64)}, 2.0, "linf")
+    problem = Problem(graph, ball, Norms("linf", "linf"))
+    for most in (0, 5, 300):
+        budget = Budget(30.0, 1.0, most)
+        *_, last = certify(problem, budget, Clock(), methods=[Splitting()])
+        parts = "".join(last.evidence["cuts"]).count(".")
+        assert parts <= most + 1
 
 
 def claimed(clock, **changes):

@@ -29,7 +29,7 @@ from certisolve_server.certifier.rules import Abstraction
 
 from .method import Board, Bound, Evidence
 
-#: Numbers of the slopes of one node: what is kept in memory several times over.
+#: Numbers of the slopes of all nodes together: seconds of work.
 _MAX_NUMBERS = 1 << 23
 
 
@@ -78,16 +78,16 @@ def around(problem: Problem) -> Boxes:
 
 
 def require_few_numbers(graph: Graph, boxes: Boxes) -> None:
-    """Returns if slopes with respect to each number of the inputs fit into memory.
+    """Returns if slopes with respect to each number of the inputs are few enough to be computed.
 
     Raises:
-        NotCertified: they do not.
+        NotCertified: they are not.
     """
-    widest = max((math.prod(node.shape) for node in graph.nodes), default=1)
+    values = sum(math.prod(node.shape) for node in graph.nodes)
     entries = sum(side.lower[0].numel() for side in boxes.sides.values())
-    if widest * entries > _MAX_NUMBERS:
+    if values * entries > _MAX_NUMBERS:
         raise NotCertified(
-            f"takes matrices of at most {_MAX_NUMBERS} slopes, not {widest} x {entries}"
+            f"takes at most {_MAX_NUMBERS} slopes, not those of {values} values by {entries}"
         )
 
 

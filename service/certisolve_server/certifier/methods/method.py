@@ -1,6 +1,7 @@
 """What a way to a bound is, to those that run it and to those that check it."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -38,11 +39,13 @@ class Board:
         upper: the least proven bound.
         lower: the largest size of change that was seen and proven.
         left_s: seconds until the end.
+        most_cuts: of the set.
     """
 
     left_s: Callable[[], float] = lambda: math.inf
     upper: float = math.inf
     lower: float = 0.0
+    most_cuts: int = sys.maxsize
 
 
 class Method(Protocol):

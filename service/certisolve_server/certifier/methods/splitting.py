@@ -63,7 +63,8 @@ class Splitting:
         """
         box = around(problem)
         way, bounding = _best_bounding(problem, box)
-        search, sighting = Search(bounding, _NO_BOUND), Sighting(problem, bounding)
+        search = Search(bounding, _NO_BOUND, board.most_cuts)
+        sighting = Sighting(problem, bounding)
         given, goes_on = math.inf, True
         while goes_on:
             goes_on = _advanced(search, board)

@@ -1,5 +1,6 @@
 """Best first: the boxes of the largest bounds are cut, many at a time."""
 
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -21,10 +22,16 @@ class Search:
     Args:
         bounding: of the box that is cut.
         errors: that say that a box has no bound.
+        most_cuts: after which none is cut any more.
     """
 
-    def __init__(self, bounding: Bounding, errors: tuple[type[Exception], ...]) -> None:
-        self._bounding, self._errors = bounding, errors
+    def __init__(
+        self,
+        bounding: Bounding,
+        errors: tuple[type[Exception], ...],
+        most_cuts: int = sys.maxsize,
+    ) -> None:
+        self._bounding, self._errors, self._most_cuts = bounding, errors, most_cuts
         root = _Boxes(torch.zeros(1, dtype=torch.long), *(e.unsqueeze(0) for e in bounding.whole))
         self._codes = [torch.full((1,), LEAF)]
         self._first_child = [torch.zeros(1, dtype=torch.long)]
@@ -63,7 +70,7 @@ class Search:
         Args:
             lower: proven from below; boxes of a bound below it are let be.
         """
-        chosen = self._chosen(max(lower, self._rest))
+        chosen = self._chosen(max(lower, self._rest))[: self._most_cuts - self.cuts]
         if not len(chosen):
             return False
         codes = self._action(chosen)
@@ -84,7 +91,9 @@ class Search:
             numbers = torch.arange(self._count - len(parent), self._count)
             boxes = _Boxes(numbers, *children(boxes.lower, boxes.upper, codes))
             divisible = _divisible(boxes.lower, boxes.upper).any(1)
-            if 2 * len(parent) > self._at_once or not bool(divisible.all()):
+            is_enough = 2 * len(parent) > self._at_once
+            is_enough = is_enough or self.cuts + len(parent) > self._most_cuts
+            if is_enough or not bool(divisible.all()):
                 return boxes
             # As if bounds fell with the square of the width.
             axis = (codes // 3)[parent].unsqueeze(1)
