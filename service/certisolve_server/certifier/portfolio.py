@@ -36,6 +36,9 @@ _ENCLOSURE_PRICE = 8.0
 #: Whoever leads is likely to find more.
 _LEADER_PRICE = 0.25
 
+#: Of an attack while nothing finite is proven.
+_EARLY_ATTACK_PRICE = 4.0
+
 
 def certify(
     problem: Problem,
@@ -112,7 +115,12 @@ def _next(search: "_Search", all_turns: "list[_Turns]") -> "_Turns | None":
 
 def _due(turns: "_Turns", search: "_Search") -> float:
     """What its time has cost; that of the method whose bound is the best costs less."""
-    return turns.price * turns.spent_s * (_LEADER_PRICE if turns.name == search.method else 1.0)
+    price = turns.price
+    if turns.name == search.method:
+        price *= _LEADER_PRICE
+    if turns.name == "attack" and not search.is_finite:
+        price *= _EARLY_ATTACK_PRICE
+    return price * turns.spent_s
 
 
 @dataclass

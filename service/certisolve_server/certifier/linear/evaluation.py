@@ -49,7 +49,9 @@ def task_of(problem: Problem) -> Task:
         UnsupportedOperator: its graph is no network of affine maps and functions of one number.
         NotCertified: it is a flow or of an unbounded region, or a matrix is too large.
     """
-    network = read(problem.require_map())
+    graph = problem.require_map()
+    problem.require_boxes()
+    network = read(graph)
     objective = Objective(problem.norms, network.inputs, network.output.rows)
     return Task(network, inputs_of(problem), objective)
 

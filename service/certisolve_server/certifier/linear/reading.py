@@ -20,6 +20,7 @@ from certisolve_server.certifier.arithmetic import Interval, concatenate
 from certisolve_server.certifier.errors import NotCertified, UnsupportedOperator
 from certisolve_server.certifier.functions import Function
 from certisolve_server.certifier.graph.node import Graph, Node
+from certisolve_server.certifier.graph.runs import largest_run
 from certisolve_server.certifier.interpreter import apply
 from certisolve_server.certifier.rules import Abstraction, Declined, constant
 from certisolve_server.certifier.rules.arithmetic import add, subtract
@@ -43,6 +44,7 @@ def read(graph: Graph) -> Network:
         UnsupportedOperator: an operator is neither affine nor a function of one number.
         NotCertified: a matrix is too large.
     """
+    _require_elements(largest_run(graph, FUNCTIONS))
     walk = _Walk(graph)
     for node in graph.nodes:
         walk.advance(node)

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.chains import Folding, Slopes
 from certisolve_server.certifier.graph.node import Graph, Node
+from certisolve_server.certifier.graph.runs import largest_run
 from certisolve_server.certifier.interpreter import apply
 from certisolve_server.certifier.rules import Abstraction, constant
 from certisolve_server.certifier.rules.pointwise import FUNCTIONS
@@ -44,24 +45,11 @@ def fuse(graph: Graph, values: Mapping[str, Interval] | None = None) -> Layered:
         TooLarge: so are matrices.
         UnsupportedOperator: a rule does not hold for some arguments.
     """
-    _require_small(graph)
+    require_elements(largest_run(graph, FUNCTIONS))
     walk = _Walk(graph, values or {})
     for node in graph.nodes:
         walk.advance(node)
     return assemble(graph, walk.stages, walk.known[graph.output])
-
-
-def _require_small(graph: Graph) -> None:
-    """Finds out by shapes alone, before anything is multiplied."""
-    sizes = {each.name: math.prod(each.shape) for each in graph.inputs}
-    sources = {name: frozenset((name,)) for name in sizes}
-    for node in graph.nodes:
-        found = frozenset().union(*(sources.get(ref.name, frozenset()) for ref in node.refs))
-        if node.operator in FUNCTIONS and found:
-            sizes[node.name] = math.prod(node.shape)
-            require_elements(sizes[node.name] * max(sizes[name] for name in found))
-            found = frozenset((node.name,))
-        sources[node.name] = found
 
 
 class _Walk:
