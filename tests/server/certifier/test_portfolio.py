@@ -85,7 +85,12 @@ def test_every_improvement_is_an_answer_and_the_last_says_how_it_ended():
     assert [each.status for each in answers] == ["improving"] * 4 + ["certified"]
     last = answers[-1]
     assert (last.method, last.evidence, last.lower, last.gap) == ("b", {"proves": 2.0}, 1.0, 2.0)
-    assert [entry[1:] for entry in last.history] == [(math.inf, 1.0), (4.0, 1.0), (3.0, 1.0), (2.0, 1.0)]
+    assert [entry[1:] for entry in last.history] == [
+        (math.inf, 1.0),
+        (4.0, 1.0),
+        (3.0, 1.0),
+        (2.0, 1.0),
+    ]
     assert last.elapsed_s == pytest.approx(0.5)
 
 
