@@ -15,6 +15,7 @@ from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.prepare import prepare
 from certisolve_server.certifier.problem import Flow, Problem
 from certisolve_server.certifier.region import Ball, Box, Everything
+from slow_ones import mostly_slow
 from small_networks import exported, perceptron
 
 NORMS = Norms("l2", "l2")
@@ -44,7 +45,10 @@ def test_cuts_make_it_as_small_as_the_outputs_are(activation):
     assert bool((found.upper - found.lower <= 1.15 * width).all())
 
 
-@pytest.mark.parametrize("name", REQUESTS)
+@pytest.mark.parametrize(
+    "name",
+    mostly_slow(REQUESTS, {"kan-formula", "vanderpol-node", "spiral-feedback", "burgers1d-fno"}),
+)
 def test_bundled_models(name):
     request = REQUESTS[name]
     graph = request.graph(name)

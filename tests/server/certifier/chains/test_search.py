@@ -19,6 +19,7 @@ from certisolve_server.certifier.chains.program import program
 from certisolve_server.certifier.chains.stages import stages
 from chain_members import attained, plain, random, residual, slopes
 from chain_programs import lipsdp
+from slow_ones import mostly_slow
 
 
 def to_the_end() -> bool:
@@ -36,7 +37,7 @@ def digits(*hidden: int) -> Chain:
     return Chain.of(maps, [slopes(size, 0.0, 1.0) for size in hidden])
 
 
-@pytest.mark.parametrize("hidden", [(32,), (32, 32)])
+@pytest.mark.parametrize("hidden", mostly_slow([(32,), (32, 32)], [(32,)]))
 def test_classifiers_of_digits_are_bounded_as_by_a_general_solver(hidden):
     chain = digits(*hidden)
     start = time.process_time()
@@ -65,6 +66,7 @@ def deep(depth: int, width: int) -> Chain:
     return Chain.of(maps, [slopes(width, 0.0, 1.0)] * (depth - 1))
 
 
+@pytest.mark.slow
 def test_deep_networks_are_bounded_in_windows_far_below_the_closed_form():
     chain = deep(16, 32)
     proven = [found.upper for found in improving(chain) if found is not None]

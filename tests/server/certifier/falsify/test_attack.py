@@ -17,6 +17,7 @@ from certisolve_server.certifier.norms import NORMS, Norms
 from certisolve_server.certifier.prepare import prepare
 from certisolve_server.certifier.problem import Problem
 from certisolve_server.certifier.region import Ball, Box, Everything
+from slow_ones import mostly_slow
 from small_networks import Applied, exported, perceptron
 
 #: Slices until a small network is searched well.
@@ -96,8 +97,12 @@ def test_weights_of_norms_count():
     assert found.lower == pytest.approx(float((vertices @ scaled.T).abs().sum(1).max()), rel=1e-6)
 
 
+CURVES = [nn.ReLU(), nn.Tanh(), nn.SiLU(), nn.LeakyReLU(0.1), nn.Hardtanh()]
+
+
 @pytest.mark.parametrize(
-    "activation", [nn.ReLU(), nn.Tanh(), nn.SiLU(), nn.LeakyReLU(0.1), nn.Hardtanh()]
+    "activation",
+    mostly_slow(CURVES, CURVES[:2]),
 )
 def test_the_steepest_place_of_a_curve_is_found(activation):
     net = perceptron(activation, 1, 12, 12, 1, seed=4)

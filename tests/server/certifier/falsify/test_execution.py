@@ -9,10 +9,13 @@ from bundled_requests import REQUESTS
 from certisolve_server.certifier.execution import Execution
 from certisolve_server.certifier.falsify.gates import KINKED, softened
 from certisolve_server.certifier.prepare import prepare
+from slow_ones import mostly_slow
 from small_networks import Applied, bundled, exported, in_float64
 
 
-@pytest.mark.parametrize("name", REQUESTS)
+@pytest.mark.parametrize(
+    "name", mostly_slow(REQUESTS, set(REQUESTS) - {"poisson-dcdm", "darcy2d-fno"})
+)
 def test_bundled_models(name):
     request = REQUESTS[name]
     program, fixed = bundled(name), request.fixed()

@@ -45,6 +45,7 @@ def test_a_linear_flow_is_the_exponential_of_its_matrix(norm):
     assert expected * (1 - 1e-3) <= found.lower <= expected * (1 + 1e-9)
 
 
+@pytest.mark.slow
 def test_a_neural_flow_has_a_witness_that_is_proven_again():
     torch.manual_seed(1)
     field = nn.Sequential(nn.Linear(2, 12), nn.Tanh(), nn.Linear(12, 2))

@@ -20,6 +20,7 @@ from certisolve_server.certifier.region import Ball, Box, Everything
 from certisolve_server.certifier.structure import chained, layers_of
 from chain_programs import lipsdp
 from layered_networks import SMOOTH, MaxMin, convolutional
+from slow_ones import mostly_slow
 from small_networks import Applied, exported, in_float64, perceptron, sampled, steepest
 
 L2 = Norms("l2", "l2")
@@ -89,7 +90,10 @@ def test_no_pair_of_a_ball_is_steeper_than_its_bound(name, norm, radius):
         assert float(change) <= min(bounds) * float(distance) * (1 + 1e-9) + 1e-15
 
 
-@pytest.mark.parametrize("name", ["perceptron", "residual", "folds", "strided"])
+@pytest.mark.parametrize(
+    "name",
+    mostly_slow(["perceptron", "residual", "folds", "strided"], ["perceptron", "folds"]),
+)
 def test_a_bound_on_a_set_is_no_larger_than_on_more(name):
     net, shape = built(name)
     center = {"x": torch.zeros(shape, dtype=torch.float64)}
@@ -181,8 +185,8 @@ def as_matrices(net: nn.Sequential, shape) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-@pytest.mark.parametrize("mode", ["zeros", "circular"])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("mode", mostly_slow(["zeros", "circular"], ["zeros"]))
+@pytest.mark.parametrize("stride", mostly_slow([1, 2], [1]))
 def test_convolutions_and_their_dense_matrices_have_the_same_bound(stride, mode):
     torch.manual_seed(0)
     net, shape = convolutional(stride, mode, nn.ReLU()), (1, 1, 6, 6)

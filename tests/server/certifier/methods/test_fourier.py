@@ -20,6 +20,7 @@ from certisolve_server.certifier.problem import Problem
 from certisolve_server.certifier.region import Ball, Everything, Region
 from certisolve_zoo.operators.ffno import Ffno1d
 from certisolve_zoo.operators.fno import Fno1d, Fno2d, PeriodicFno2d
+from slow_ones import mostly_slow
 from small_networks import ARTIFACTS, bundled, exported, in_float64
 from small_networks import steepest as slopes_of_pairs
 
@@ -183,7 +184,7 @@ def problem_of(name: str, region: Region) -> Problem:
     return Problem(graph, region, Norms("l2", "l2"))
 
 
-@pytest.mark.parametrize("name", BUNDLED)
+@pytest.mark.parametrize("name", mostly_slow(BUNDLED, {"burgers1d-fno"}))
 def test_bundled_operators_have_global_bounds(name):
     problem = problem_of(name, Everything())
     bound = next(each for each in Fourier().run(problem, Board()) if each)

@@ -104,7 +104,9 @@ def test_more_is_allowed_to_happen_on_more(name):
         assert before <= after * (1 + SAME)
 
 
-@pytest.mark.parametrize(("name", "radius"), [("relu", 0.3), ("gelu", None)])
+@pytest.mark.parametrize(
+    ("name", "radius"), [("relu", 0.3), pytest.param("gelu", None, marks=pytest.mark.slow)]
+)
 def test_norms_bound_each_other(name, radius):
     net = nets()[name]
     lowers = {
