@@ -62,13 +62,16 @@ class Limits:
         try:
             yield limit
         finally:
-            self._limits.remove(limit)
             timer.cancel()
+            if limit in self._limits:
+                self._limits.remove(limit)
 
     def _reached(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        for limit in self._limits:
+        for limit in tuple(self._limits):
             if limit.is_over:
+                # Once: whoever it interrupts may be about to leave its context.
+                self._limits.remove(limit)
                 raise OutOfTime(limit)
 
 
