@@ -123,7 +123,7 @@ async def follow_measurements_later() -> None:
 def run_in_the_background() -> None:
     client = Client("grpcs://host:443", transport=GrpcTransport("grpcs://host:443"))
     job = client.submit_solve("m", {"u0": [1.0]})
-    assert_type(job, Job)
+    assert_type(job, Job[Solution])
     assert_type(job.status(), JobStatus)
     assert_type(job.wait(timeout=1), Solution)
     assert_type(client.job(job.id).cancel(), JobStatus)
@@ -165,7 +165,7 @@ async def solve_concurrently() -> None:
     async with AsyncClient("grpc://127.0.0.1:8001") as client:
         assert_type(await client.solve("m", {"u0": [1.0]}), Solution)
         job = await client.submit_solve("m", {"u0": [1.0]})
-        assert_type(job, AsyncJob)
+        assert_type(job, AsyncJob[Solution])
         assert_type(await job.wait(), Solution)
         assert_type(await job.state(), JobInfo)
         assert_type(await job.status(), JobStatus)
