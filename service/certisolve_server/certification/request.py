@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 from certisolve_server.jobs import Array
 
@@ -12,9 +12,6 @@ NormName = Literal["l1", "l2", "linf", "grid_l2"]
 
 #: Of what a bound holds: of the map on the reals, or of the program that rounds.
 SoundnessLevel = Literal["real", "float"]
-
-NORM_NAMES: tuple[NormName, ...] = get_args(NormName)
-SOUNDNESS_LEVELS: tuple[SoundnessLevel, ...] = get_args(SoundnessLevel)
 
 #: By name of an input or output: one number, or one for each component of its channel axis.
 Scales: TypeAlias = Mapping[str, Array]

@@ -9,6 +9,7 @@ from .budget import Budget, Clock
 from .certificate import Certificate, Status
 from .enclosure import enclosures
 from .errors import Contradiction, NotCertified, UnsupportedOperator
+from .falsify import attack
 from .graph.digest import digest
 from .graph.node import Graph
 from .methods.method import Board, Bound, Evidence, Method
@@ -19,12 +20,6 @@ from .witness import Witness
 
 #: Of a problem, a seed and the board: ever better witnesses, None where a slice is over.
 Attack: TypeAlias = Callable[[Problem, int, Board], Iterator[Witness | None]]
-
-
-def no_attack(_problem: Problem, _seed: int, _board: Board) -> Iterator[Witness | None]:
-    """Finds nothing, at once."""
-    return iter(())
-
 
 #: Changes of a bound by less than this are not worth a line of the history, but for the last.
 _NOTABLE = 1e-3
@@ -46,7 +41,7 @@ def certify(
     clock: Clock,
     seed: int = 0,
     methods: Sequence[Method] = METHODS,
-    attack: Attack = no_attack,
+    attack: Attack = attack,
     executed: Graph | None = None,
 ) -> Iterator[Certificate]:
     """Ever better certificates; the last one is the answer, and says how the search ended.

@@ -16,6 +16,7 @@ from typing import TypeAlias, TypeVar
 import torch
 
 from certisolve_server.certifier.arithmetic.rounding import Numbers
+from certisolve_server.certifier.slices import finished
 
 from .chain import Chain
 from .recursion import Passage, gains, passage
@@ -40,7 +41,7 @@ _MOST_DOUBLINGS = 60
 
 def closed_form(chain: Chain) -> tuple[Numbers, ...]:
     """The better of both choices, lambda of each layer, feasible as far as floats can tell."""
-    return _returned(choosing_best(chain))
+    return finished(choosing_best(chain))
 
 
 def choosing_best(chain: Chain) -> Generator[None, None, tuple[Numbers, ...]]:
@@ -75,7 +76,7 @@ def chosen(
         slack: how much larger mu is than the choice says.
         storage: before these layers, None for the identity.
     """
-    return _returned(choosing(layers, choice, slack, storage))
+    return finished(choosing(layers, choice, slack, storage))
 
 
 def choosing(
@@ -92,16 +93,6 @@ def choosing(
         storage = None if through is None else through.after
         yield
     return tuple(found), storage
-
-
-def _returned(steps: Generator[None, None, _Result]) -> _Result:
-    """What is returned at the end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            result: _Result = done.value
-            return result
 
 
 def gain(last: Numbers, storage: Numbers | None) -> float:

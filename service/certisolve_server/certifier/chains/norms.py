@@ -6,6 +6,7 @@ import torch
 
 from certisolve_server.certifier.arithmetic import Interval, matmul, spectral_norm
 from certisolve_server.certifier.arithmetic.rounding import Numbers, product_up, sum_up
+from certisolve_server.certifier.slices import finished
 
 from .chain import Chain
 
@@ -16,13 +17,7 @@ def product_bound(chain: Chain) -> Numbers:
     m_i = (|S_i| + |G_i diag(cap_i)| |A_i|) m_{i-1} bounds |h_i|; where there is neither S_i nor
     G_i, the caps go to the maps that follow.
     """
-    multiplication = multiplying(chain)
-    while True:
-        try:
-            next(multiplication)
-        except StopIteration as done:
-            product: Numbers = done.value
-            return product
+    return finished(multiplying(chain))
 
 
 def multiplying(chain: Chain) -> Generator[None, None, Numbers]:

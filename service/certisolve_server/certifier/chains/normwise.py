@@ -27,6 +27,7 @@ import torch
 
 from certisolve_server.certifier.arithmetic import Interval, gamma, spectral_norm
 from certisolve_server.certifier.arithmetic.rounding import Numbers, sqrt_up
+from certisolve_server.certifier.slices import finished
 
 from .chain import Chain
 from .layers import Slopes
@@ -97,12 +98,7 @@ def normwise_bound(chain: Chain, multipliers: Sequence[Numbers]) -> float:
     Raises:
         UnverifiedMultipliers: they prove nothing, or nothing that these bounds can see.
     """
-    steps = proving(chain, multipliers)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return float(end.value)
+    return float(finished(proving(chain, multipliers)))
 
 
 def proving(chain: Chain, multipliers: Sequence[Numbers]) -> Generator[None, None, float]:

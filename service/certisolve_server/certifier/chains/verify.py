@@ -44,6 +44,7 @@ from certisolve_server.certifier.arithmetic.rounding import (
 )
 from certisolve_server.certifier.arithmetic.sums import sum_of_sizes, total
 from certisolve_server.certifier.errors import InvalidRequest, NotCertified
+from certisolve_server.certifier.slices import finished
 
 from .chain import Chain
 from .layers import Folding, Layer, Slopes
@@ -64,12 +65,7 @@ def verified_bound(chain: Chain, multipliers: Sequence[Numbers]) -> float:
     Raises:
         UnverifiedMultipliers: they prove nothing, or nothing that float64 can see.
     """
-    verification = verifying(chain, multipliers)
-    while True:
-        try:
-            next(verification)
-        except StopIteration as done:
-            return float(done.value)
+    return float(finished(verifying(chain, multipliers)))
 
 
 def verifying(chain: Chain, multipliers: Sequence[Numbers]) -> Generator[None, None, float]:

@@ -6,7 +6,6 @@ so that the difference of their ends is known almost exactly.
 """
 
 import math
-from collections.abc import Generator
 from typing import TypeVar
 
 from torch import Tensor
@@ -17,6 +16,7 @@ from certisolve_server.certifier.dynamics.tubes import tube
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.execution import Executable, Execution, Replacements
 from certisolve_server.certifier.problem import Flow
+from certisolve_server.certifier.slices import finished
 
 _Result = TypeVar("_Result")
 
@@ -65,7 +65,7 @@ def flow_change(flow: Flow, x: Tensor, y: Tensor) -> Interval:
     step = (end - start).rearranged(lambda ends: ends.reshape(1, -1, 1))
     found: Interval | None = None
     for steps in _TUBE_STEPS:
-        held = _finished(tube(field, box, flow.duration, steps))
+        held = finished(tube(field, box, flow.duration, steps))
         if not bool(held.proven.all()):
             continue
         change = matmul(held.matrices, step).rearranged(lambda ends: ends.flatten())
@@ -84,13 +84,3 @@ def _step(field: Executable, y: Tensor, dt: float) -> Tensor:
     k3 = field(y + 0.5 * dt * k2)
     k4 = field(y + dt * k3)
     return y + dt / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
-
-
-def _finished(work: Generator[None, None, _Result]) -> _Result:
-    """What a computation returns, without pauses."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as over:
-            result: _Result = over.value
-            return result

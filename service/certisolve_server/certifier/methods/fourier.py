@@ -27,6 +27,7 @@ from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.interpreter import interpret
 from certisolve_server.certifier.problem import Problem
 from certisolve_server.certifier.rules import Abstraction
+from certisolve_server.certifier.slices import finished
 from certisolve_server.certifier.spectral_layers import SpectralNetwork, recognising
 from certisolve_server.certifier.spectral_layers.assemble import Assembled, assemble
 from certisolve_server.certifier.spectral_layers.deviation import deviation
@@ -65,7 +66,7 @@ class Fourier:
 
     def recheck(self, problem: Problem, evidence: Evidence) -> float:
         """From the proof that the evidence names, and its multipliers."""
-        subject, proof = _now(_recognised(problem)), evidence.get("proof")
+        subject, proof = finished(_recognised(problem)), evidence.get("proof")
         if proof == "kernels" and problem.norms.inputs == problem.norms.outputs != "l2":
             return Bound(subject.by_kernels()).upper
         if proof != "multipliers":
@@ -140,16 +141,6 @@ class _Subject:
 def _recognised(problem: Problem) -> Generator[None, None, _Subject]:
     network = yield from recognising(problem.require_map(), _values(problem))
     return _Subject(problem, network)
-
-
-def _now(steps: Generator[None, None, _Subject]) -> _Subject:
-    """Without pauses."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            subject: _Subject = end.value
-            return subject
 
 
 def _searched(subject: _Subject, board: Board) -> Iterator[Bound | None]:

@@ -21,6 +21,7 @@ from certisolve_server.certifier.dynamics.search import MOST_STEPS, Search, whol
 from certisolve_server.certifier.dynamics.weights import search_weights
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.problem import Flow, Problem
+from certisolve_server.certifier.slices import finished
 
 from .method import Board, Bound, Evidence
 
@@ -120,18 +121,9 @@ def _over_parts(
     for steps in sorted({part.steps for part in parts}):
         boxes = [(part.lower, part.upper) for part in parts if part.steps == steps]
         work = on_boxes(vector_field, boxes, flow.duration, steps, problem.norms, weights)
-        for bound, _, _ in _finished(work):
+        for bound, _, _ in finished(work):
             # True of NaN, too.
             if not bound < math.inf:
                 raise NotCertified("a part of the box has no proven tube")
             largest = max(largest, bound)
     return largest
-
-
-def _finished(work: Generator[None, None, Any]) -> Any:
-    """What a computation returns, without pauses."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as over:
-            return over.value

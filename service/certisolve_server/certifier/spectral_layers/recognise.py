@@ -18,6 +18,7 @@ from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.graph.node import Argument, Graph, Node, Ref
 from certisolve_server.certifier.rules import Abstraction, constant
 from certisolve_server.certifier.rules.pointwise import FUNCTIONS
+from certisolve_server.certifier.slices import finished
 
 from .form import Dense, Form, Grid
 from .network import Sources, SpectralNetwork, flattened, slopes_over_grid
@@ -30,13 +31,7 @@ Values = Mapping[str, Interval]
 
 def recognise(graph: Graph, values: Values | None = None) -> SpectralNetwork:
     """The network of a graph; see `recognising`."""
-    steps = recognising(graph, values)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            network: SpectralNetwork = end.value
-            return network
+    return finished(recognising(graph, values))
 
 
 def recognising(
