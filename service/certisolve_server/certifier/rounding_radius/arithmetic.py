@@ -122,10 +122,15 @@ def mean_over(
 def product_over(
     precision: Precision, self: Known, dim: int, keepdim: bool, dtype: object = None
 ) -> Deviation:
-    """The product along an axis, in the order of its entries or any other."""
+    """The product along an axis, in any order: what underflows is multiplied by all others."""
     moves.kept(precision, self, dtype=dtype)
-    if self.shape[dim] == 0:
+    terms = self.shape[dim]
+    if terms == 0:
         raise Declined("multiplies nothing")
+    above_one = self.size.clamp(min=1.0).unbind(dim)
+    largest_part = reduce(product_up, above_one)
+    precision.require_range(largest_part)
+    lost = product_up(largest_part, number(2.0 * terms * precision.absolute))
     sides = zip(
         self.hull.lower.unbind(dim),
         self.hull.upper.unbind(dim),
@@ -142,7 +147,7 @@ def product_over(
         size = sum_up(product_up(x.size, y.size), deviation.entries)
         return Known(Interval(-size, size), deviation, x.varies or y.varies)
 
-    result = reduce(times, parts).deviation
+    result = reduce(times, parts).deviation.plus(Deviation.within(lost))
     entries = result.entries.unsqueeze(dim) if keepdim else result.entries
     return Deviation(entries, result.length)
 
@@ -187,6 +192,7 @@ def broadcast(precision: Precision, one: Operand, other: Operand) -> tuple[Known
 
 
 def _of(precision: Precision, sizes: Tensor, roundings: int, operations: int = 1) -> Deviation:
+    precision.require_range(sizes)
     return rounded(sizes, precision.gamma(roundings), operations * precision.absolute)
 
 

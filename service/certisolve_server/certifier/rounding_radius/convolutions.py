@@ -119,7 +119,9 @@ def average(
     changed = Deviation.within(
         apply(self.deviation.entries), product_up(self.deviation.length, norm)
     )
-    local = rounded(apply(self.size), precision.gamma(terms + 3), terms * precision.absolute)
+    means = apply(self.size)
+    precision.require_range(product_up(means, number(float(terms + 1))))
+    local = rounded(means, precision.gamma(terms + 3), terms * precision.absolute)
     return changed.plus(local)
 
 
@@ -150,6 +152,7 @@ def _linear(
     rows = largest(apply(torch.ones_like(image.size)))
     norm = sqrt_up(product_up(rows, columns))
     sizes = apply(image.size)
+    precision.require_range(sizes)
     factor = sum_up(sum_up(largest(weight.size), largest(image.size)), number(1.0))
     lost = product_up(factor, number(terms * precision.absolute))
     local = Deviation.within(sum_up(product_up(sizes, number(precision.gamma(terms))), lost))

@@ -15,6 +15,7 @@ from torch import Tensor
 from certisolve_server.certifier import functions
 from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.arithmetic.rounding import product_up, sum_up
+from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.functions import Function
 from certisolve_server.certifier.graph.splines import BASIS
 from certisolve_server.certifier.rules import RULES as EXACT
@@ -80,6 +81,28 @@ def applying(name: str, local: Local) -> Rule:
     return lambda precision, self: through(precision, self, functions.find(name), local)
 
 
+def away_from_zero(name: str, local: Local) -> Rule:
+    """As `applying`, of a function without a value at 0, which smaller numbers may be taken for.
+
+    Raises:
+        NotCertified: there may be such a number.
+    """
+
+    def rule(precision: Precision, self: Known) -> Deviation:
+        if not bool((self.hull.mignitude >= precision.smallest).all()):
+            raise NotCertified(f"{name} is taken of what may round to 0")
+        return through(precision, self, functions.find(name), local)
+
+    return rule
+
+
+def square_root(precision: Precision, size: Tensor, value: Tensor) -> Deviation:
+    """The error of the library, and what is lost of numbers that are taken for 0."""
+    lost = precision.absolute + math.sqrt(precision.smallest) * (1.0 + 1e-9)
+    del size
+    return rounded(value, precision.of_library("sqrt"), lost)
+
+
 def gelu(precision: Precision, self: Known, approximate: str) -> Deviation:
     """X Phi(x), whose factor Phi = (1 + erf) / 2 is off by a few u of 1, not of Phi.
 
@@ -94,9 +117,18 @@ def gelu(precision: Precision, self: Known, approximate: str) -> Deviation:
 
 
 def softplus(precision: Precision, self: Known, beta: float, threshold: float) -> Deviation:
-    """log(1 + e^(b x)) / b."""
+    """log(1 + e^(b x)) / b.
+
+    Raises:
+        NotCertified: e^(b x) may overflow below the threshold.
+    """
     if not threshold >= 20.0:
         raise Declined(f"jumps at its threshold of {threshold}")
+    highest = threshold
+    if self.size.numel():
+        highest = min(threshold, float(product_up(largest(self.size), number(abs(beta)))))
+    if not highest < math.log(precision.largest) - 1.0:
+        raise NotCertified("an exponential may overflow in softplus")
 
     def local(precision: Precision, size: Tensor, value: Tensor) -> Deviation:
         # A relative error of b x is one of |b x| u of e^(b x), and of the result at most.
@@ -126,7 +158,9 @@ def leaky_relu(precision: Precision, self: Known, negative_slope: float) -> Devi
 
 def clamp(precision: Precision, self: Known, min: float | None, max: float | None) -> Deviation:
     """Cut off at numbers, which may be rounded."""
-    bounds = [float(end) for end in (min, max) if end is not None and math.isfinite(end)]
+    # No number of the floats is beyond their largest.
+    ends = (float(end) for end in (min, max) if end is not None)
+    bounds = [end for end in ends if abs(end) <= precision.largest]
     off = sum(precision.of_number(end) for end in bounds)
     minimum = -math.inf if min is None else min
     maximum = math.inf if max is None else max
@@ -149,6 +183,10 @@ def power(precision: Precision, self: Known, exponent: float) -> Deviation:
     if exponent != math.floor(exponent):
         raise Declined(f"has the exponent {exponent}")
     n = int(exponent)
+    if n < 0:
+        least = self.hull.mignitude
+        if not bool((least.clamp(max=1.0) ** -n > 2.0 * precision.smallest).all()):
+            raise NotCertified("what is divided by may round to 0")
     share = precision.of_library("power") + precision.gamma(abs(n) + 2)
     function = functions.find("power", exponent=n)
     return through(
@@ -171,7 +209,8 @@ def bspline_basis(precision: Precision, x: Known, knots: Known, degree: int) -> 
     exact = Abstraction(knots.hull.rearranged(lambda ends: ends.unsqueeze(0)))
     found = EXACT[BASIS](x=seeded, knots=exact, degree=degree)
     slope = found.jacobian["x"].magnitude[0, 0]
-    changed = Deviation.within(product_up(slope, x.deviation.entries))
+    off = sum_up(x.deviation.entries, number(precision.smallest))
+    changed = Deviation.within(product_up(slope, off))
     value = found.value.magnitude[0]
     return changed.plus(
         rounded(value, precision.gamma(5 * degree + 2), degree * precision.absolute)
@@ -185,25 +224,26 @@ RULES: Rules = {
     "aten.clamp.default": clamp,
     "aten.cos.default": applying("cos", of_library("cos")),
     "aten.elu.default": elu,
-    "aten.erf.default": applying("erf", of_library("erf")),
+    # Off by 1.5e-7 where a polynomial stands for it, as in `gelu`.
+    "aten.erf.default": applying("erf", mixed(0.0, 8.0, 8.0)),
     "aten.exp.default": applying("exp", of_library("exp")),
     "aten.expm1.default": applying("expm1", of_library("expm1")),
     "aten.gelu.default": gelu,
     "aten.hardtanh.default": hardtanh,
     "aten.leaky_relu.default": leaky_relu,
-    "aten.log.default": applying("log", of_library("log")),
+    "aten.log.default": away_from_zero("log", of_library("log")),
     "aten.log1p.default": applying("log1p", of_library("log1p")),
     "aten.pow.Tensor_Scalar": power,
-    "aten.reciprocal.default": applying("reciprocal", relative(4.0)),
+    "aten.reciprocal.default": away_from_zero("reciprocal", relative(4.0)),
     "aten.relu.default": applying("relu", exactly),
     "aten.relu6.default": relu6,
-    "aten.rsqrt.default": applying("rsqrt", of_library("rsqrt")),
+    "aten.rsqrt.default": away_from_zero("rsqrt", of_library("rsqrt")),
     # 1 / (1 + e^-x), in whose sum the error of e^-x has a share below 1.
     "aten.sigmoid.default": applying("sigmoid", relative(24.0)),
     "aten.silu.default": applying("silu", relative(32.0)),
     "aten.sin.default": applying("sin", of_library("sin")),
     "aten.softplus.default": softplus,
-    "aten.sqrt.default": applying("sqrt", of_library("sqrt")),
+    "aten.sqrt.default": applying("sqrt", square_root),
     "aten.square.default": applying("square", relative(4.0)),
     "aten.tanh.default": applying("tanh", of_library("tanh")),
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
+from torch import Tensor
 
 #: Errors of library functions in ulps, the largest of those documented for float32 by SLEEF (its
 #: versions u10 and u35, which torch calls on vectors), by the GNU C library and by CUDA (C++
@@ -13,7 +14,6 @@ import torch
 ULPS: Mapping[str, float] = MappingProxyType(
     {
         "cos": 4.0,
-        "erf": 2.0,
         "exp": 2.0,
         "expm1": 2.0,
         "log": 2.0,
@@ -73,8 +73,31 @@ class Precision:
         )
 
     def of_number(self, value: float) -> float:
-        """How far a number of Python is from the float that it becomes."""
-        return 0.0 if self.holds(value) else abs(value) * 2.0 * self.unit_roundoff + self.smallest
+        """How far a number of Python is from the float that it becomes.
+
+        Raises:
+            ValueError: it becomes none that is finite.
+        """
+        if not abs(value) <= self.largest:
+            raise ValueError(f"{value} is no float of {self.dtype}")
+        if self.holds(value) and not 0.0 < abs(value) < self.smallest:
+            return 0.0
+        return abs(value) * 2.0 * self.unit_roundoff + self.smallest
+
+    def of_constants(self, values: Tensor) -> Tensor:
+        """How far each number is from the float that it becomes."""
+        held = values.to(self.dtype).double() == values
+        return torch.where(held, 0.0, values.abs() * (2.0 * self.unit_roundoff) + self.smallest)
+
+    def require_range(self, sizes: Tensor) -> None:
+        """Returns if no partial sum of terms overflows whose sizes add up to these.
+
+        Raises:
+            ValueError: one may. What it was rounded by, gamma times the size, is below the half.
+        """
+        # False of NaN.
+        if not bool((sizes <= self.largest / 2.0).all()):
+            raise ValueError("a sum may overflow on its way")
 
 
 def _precision(dtype: torch.dtype) -> Precision:

@@ -31,6 +31,7 @@ def product(precision: Precision, self: Known, mat2: Known) -> Deviation:
     sizes = _matmul(x.size, y.size)
     stack = sizes.numel() // max(1, sizes.shape[-1] * sizes.shape[-2])
     length = sum_up(_lengthened(x.deviation, y, stack), _lengthened(y.deviation, x, stack))
+    precision.require_range(sizes)
     factor = sum_up(sum_up(largest(x.size), largest(y.size)), number(1.0))
     lost = product_up(factor, number(terms * precision.absolute))
     local = Deviation.within(sum_up(product_up(sizes, number(precision.gamma(terms))), lost))

@@ -11,12 +11,13 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from certisolve_server.certifier.arithmetic import Interval, NotABound, OutsideDomain
+from certisolve_server.certifier.arithmetic.rounding import sum_up
 from certisolve_server.certifier.errors import NotCertified, UnsupportedOperator
 from certisolve_server.certifier.graph.node import Argument, Graph, Node, Ref
 from certisolve_server.certifier.rules import Declined
 
 from . import arithmetic, convolutions, creation, functions, moves, products
-from .deviation import Deviation, Known
+from .deviation import Deviation, Known, widened
 from .precision import Precision
 from .rule import Rules
 
@@ -51,7 +52,7 @@ class Walk:
     def __init__(self, graph: Graph, precision: Precision) -> None:
         self._graph, self._precision = graph, precision
         for node in graph.nodes:
-            if node.operator not in RULES:
+            if node.operator not in RULES or node.kind != "real":
                 raise UnsupportedOperator(node.operator, node.name, "has no rule of rounding")
         self._constants = {
             name: _constant(precision, name, each.value) for name, each in graph.constants.items()
@@ -80,9 +81,10 @@ class Walk:
 def _constant(precision: Precision, name: str, value: Interval) -> Known:
     if not bool((value.magnitude <= precision.largest).all()):
         raise NotCertified(f"the constant {name!r} is too large")
-    none = Deviation.none(tuple(value.shape))
-    deviation = none if value.is_exact else Deviation.within(value.midpoint_radius()[1])
-    return Known(value, deviation, False)
+    middle, radius = value.midpoint_radius()
+    # Of a wider type it may be rounded before it is used, of a narrower one it is held.
+    deviation = Deviation.within(sum_up(radius, precision.of_constants(middle)))
+    return Known(value if deviation.is_none else widened(value, deviation), deviation, False)
 
 
 def _apply(node: Node, precision: Precision, known: Mapping[str, Any], hull: Hull) -> Any:
