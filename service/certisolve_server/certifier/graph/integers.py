@@ -5,6 +5,7 @@ word, so arithmetic is done in int64 and in float64, and both have to agree belo
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.errors import NotCertified
 
-from .node import Argument, Constant, Node, Ref
+from .node import Argument, Constant, Kind, Node, Ref
 
 _EXACT = 2.0**53
 _ARITHMETIC = frozenset(
@@ -57,6 +58,11 @@ _MOVES = frozenset(
         "aten.view.default",
     }
 )
+# What holds each kind exactly; other integers than int64 wrap around elsewhere.
+_DTYPES: Mapping[Kind, torch.dtype] = MappingProxyType(
+    {"integer": torch.int64, "boolean": torch.bool, "real": torch.float64}
+)
+
 #: Of integer and boolean results; all else is refused where a number of a model depends on it.
 INTEGER_OPERATORS = _ARITHMETIC | _COMPARISONS | _LOGIC | _MOVES
 
@@ -64,8 +70,9 @@ INTEGER_OPERATORS = _ARITHMETIC | _COMPARISONS | _LOGIC | _MOVES
 def evaluate_integers(node: Node, constants: Mapping[str, Constant]) -> Tensor | None:
     """The result of a node of integers or booleans, or None where it cannot be had exactly.
 
-    None for operators that are not listed, and for comparisons of numbers that are enclosed but not
-    known: whether such a comparison holds may differ between two points of the enclosure.
+    None for operators that are not listed, for integers other than int64, and for comparisons of
+    numbers that are enclosed but not known: whether such a comparison holds may differ between two
+    points of the enclosure.
 
     Raises:
         NotCertified: an integer leaves the range in which int64 and float64 agree.
@@ -73,6 +80,8 @@ def evaluate_integers(node: Node, constants: Mapping[str, Constant]) -> Tensor |
     if node.operator not in INTEGER_OPERATORS:
         return None
     operands = [constants[ref.name] for ref in node.refs]
+    if any(each.kind not in _DTYPES for each in operands):
+        return None
     if any(not torch.equal(each.value.lower, each.value.upper) for each in operands):
         return None
     if any(each.kind == "real" for each in operands) and node.operator not in _COMPARISONS:
@@ -98,8 +107,7 @@ def _overload(operator: str) -> Callable[..., Any]:
 
 
 def _as_itself(constant: Constant) -> Tensor:
-    dtypes = {"integer": torch.int64, "boolean": torch.bool, "real": torch.float64}
-    return constant.value.lower.to(dtypes[constant.kind])
+    return constant.value.lower.to(_DTYPES[constant.kind])
 
 
 def _as_float(constant: Constant) -> Tensor:
@@ -121,8 +129,6 @@ def _call(
     arguments = {
         name: convert(value) for name, value in node.arguments.items() if name not in placing
     }
-    if node.operator == "aten.to.dtype":
-        arguments["dtype"] = torch.bool if node.kind == "boolean" else torch.int64
-    if node.operator == "aten.full.default":
-        arguments["dtype"] = torch.bool if node.kind == "boolean" else torch.int64
+    if node.operator in ("aten.to.dtype", "aten.full.default"):
+        arguments["dtype"] = _DTYPES[node.kind]
     return arguments

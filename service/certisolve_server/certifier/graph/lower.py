@@ -182,6 +182,8 @@ def _fake_input(
     known = node.name in shapes or node.name in given
     if not isinstance(declared, Tensor) or not known:
         raise UnsupportedOperator("the input", node.name, "is not a tensor")
+    if node.name in shapes and declared.is_complex():
+        raise UnsupportedOperator("the input", node.name, "is complex")
     shape = shapes[node.name] if node.name in shapes else tuple(given[node.name].shape)
     with mode:
         return torch.empty(shape, dtype=declared.dtype, device="cpu")
