@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
 from certify_models import hard, write_certify_models
 from certisolve import (
@@ -23,10 +25,32 @@ from certisolve import (
     NotFound,
 )
 from certisolve_server.bench import LocalServer, local_server
+from helpers import Pointwise, field_manifest, write_artifact
 
 CENTER = np.linspace(0.1, 0.9, 16)
 BALL: dict[str, Any] = {"center": {"u0": CENTER}, "radius": 0.1, "norm": "linf", "budget_s": 5}
 BODY = {"domain": {"center": {"u0": CENTER.tolist()}, "radius": 0.1, "norm": "linf"}, "budget_s": 5}
+
+#: Functions that have no certificate on any set: the code, the operator and the node.
+REFUSED_BY_NAME: dict[str, tuple[Callable[[Tensor], Tensor], str, str]] = {
+    # So few are dropped that the answers are those that were recorded.
+    "dropout": (
+        lambda u: nn.functional.dropout(torch.tanh(u), 1e-9, training=True),
+        "unsupported_operator",
+        "aten.dropout.default at node 'dropout'",
+    ),
+    "power": (
+        lambda u: torch.sigmoid(u) ** 0.3,
+        "unsupported_operator",
+        "aten.pow.Tensor_Scalar at node 'pow_1'",
+    ),
+    "digamma": (
+        lambda u: torch.digamma(u + 1),
+        "unsupported_operator",
+        "aten.digamma.default at node 'digamma'",
+    ),
+    "floor": (torch.floor, "possibly_discontinuous", "aten.floor.default at node 'floor'"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +58,8 @@ def hard_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServe
     """A running server of `certify_models`."""
     root = tmp_path_factory.mktemp("certify-models")
     write_certify_models(root)
+    for name, (function, *_) in REFUSED_BY_NAME.items():
+        write_artifact(root, Pointwise(function), field_manifest(name))
     with local_server(root) as running:
         yield running
 
@@ -144,6 +170,33 @@ def test_what_is_refused_is_refused_by_its_field(door, case, server: LocalServer
     with pytest.raises(error) as raised:
         through(door, server, model, **question)
     assert raised.value.field == field
+
+
+@every_door
+@pytest.mark.parametrize("model", REFUSED_BY_NAME)
+@pytest.mark.parametrize("question", [BALL, {"domain": "global"}], ids=["ball", "global"])
+def test_a_model_that_no_set_has_a_bound_of_is_refused_by_its_operator(
+    door, model, question, hard_server: LocalServer
+):
+    _, code, named = REFUSED_BY_NAME[model]
+    with pytest.raises(InvalidRequest, match="aten") as raised:
+        through(door, hard_server, model, **question)
+    assert raised.value.code == code
+    assert named in raised.value.detail
+
+
+def test_the_problem_of_a_refused_model_is_the_same_in_events_and_results(hard_server: LocalServer):
+    accepted = post(hard_server, {"domain": "global"}, "dropout", prefer="respond-async")
+    where = f"{hard_server.http}{accepted.headers['Location']}"
+    done = httpx.get(where, params={"wait_s": 30}, timeout=60).json()
+    refused = post(hard_server, {"domain": "global"}, "dropout")
+    assert refused.status_code == done["problem"]["status"] == 422
+    assert done["status"] == "failed"
+    told = httpx.get(f"{where}/events", timeout=60).text
+    for said in (done["problem"], json.loads(told.split("event: failed\ndata: ")[1])["problem"]):
+        assert {said[key] for key in ("code", "detail")} == {
+            refused.json()[key] for key in ("code", "detail")
+        }
 
 
 def test_a_map_that_leaves_its_domain_has_no_bound_and_says_why(server: LocalServer):

@@ -1,7 +1,10 @@
 """One walk over a graph: each node's rule applied to what is known of its operands."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias
+
+import torch
 
 from .arithmetic import Interval, NotABound, OutsideDomain
 from .errors import NotCertified, PossiblyDiscontinuous, UnsupportedOperator
@@ -78,16 +81,35 @@ def apply(node: Node, known: Mapping[str, Any]) -> Any:
 
 
 def refuse_unsupported(graph: Graph) -> None:
-    """Returns if there is a rule for every node.
+    """Returns if there is a rule for every node, and none declines the arguments of its node.
 
     Raises:
         PossiblyDiscontinuous: a gate decides by a value that varies.
-        UnsupportedOperator: any other operator without a rule, by its name and its node's.
+        UnsupportedOperator: any other operator without a rule, or that is one with other arguments
+            alone, such as dropout: by its name and its node's.
     """
     by_name = {node.name: node for node in graph.nodes}
     for node in graph.nodes:
         if node.kind != "real" or node.operator not in RULES:
             raise refusal(node, _origin(node, by_name))
+    _refuse_declined(graph)
+
+
+def _refuse_declined(graph: Graph) -> None:
+    """Every rule once, of inputs that vary and may be anything; so may what has no bound then."""
+    known: dict[str, Any] = {name: constant(each.value) for name, each in graph.constants.items()}
+    known.update((each.name, _anything(each.shape)) for each in graph.inputs)
+    for node in graph.nodes:
+        try:
+            known[node.name] = apply(node, known)
+        except NotCertified:
+            known[node.name] = _anything(node.shape)
+
+
+def _anything(shape: tuple[int, ...]) -> Abstraction:
+    """Any value, and that it varies."""
+    block = Interval.exact(torch.zeros((1, 1, *shape), dtype=torch.float64))
+    return Abstraction(Interval.entire((1, *shape)), MappingProxyType({"": block}))
 
 
 def refusal(node: Node, operator: str | None = None) -> PossiblyDiscontinuous | UnsupportedOperator:

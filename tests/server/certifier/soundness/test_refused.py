@@ -7,14 +7,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.export import ExportedProgram
 
-from all_bounds import all_bounds
 from bundled_requests import REQUESTS
 from certisolve_server.certifier.errors import PossiblyDiscontinuous, UnsupportedOperator
 from certisolve_server.certifier.graph.integers import INTEGER_OPERATORS
-from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.prepare import prepare
-from certisolve_server.certifier.problem import Problem
-from certisolve_server.certifier.region import Ball, Everything
 from certisolve_server.certifier.rules import RULES
 from random_networks import Lambda, networks
 from small_networks import bundled, exported
@@ -171,13 +167,23 @@ def assert_refused_anywhere(name, numbers):
         assert told.operator == target or told.operator not in RULES
 
 
-def test_what_only_some_arguments_make_random_gives_no_bound():
-    """A rule declines where it is applied, and then every method says so."""
-    program = exported(Lambda(lambda x: nn.functional.dropout(x, 0.5, training=True)), (1, 4))
-    graph = prepare(program, {"x": (1, 4)})
-    center = {"x": torch.zeros(1, 4, dtype=torch.float64)}
-    for region in (Ball(center, 0.5, "l2"), Everything()):
-        assert all_bounds(Problem(graph, region, Norms("l2", "l2"))) == {}
+#: Operators that have a rule, with arguments of which it does not hold.
+DECLINED = {
+    "aten.dropout.default": lambda x: nn.functional.dropout(torch.tanh(x), 0.5, training=True),
+    "aten.batch_norm.default": lambda x: nn.functional.batch_norm(x, None, None, training=True),
+    "aten.pow.Tensor_Scalar": lambda x: torch.sigmoid(x) ** 0.3,
+    "aten.celu.default": lambda x: nn.functional.celu(x, 0.3),
+}
+
+
+@pytest.mark.parametrize("operator", DECLINED)
+@pytest.mark.parametrize("before", [nn.Identity(), Lambda(torch.log)], ids=["x", "log x"])
+def test_what_has_a_rule_for_other_arguments_alone(operator, before):
+    """Also behind what has no bound of anything, so that no rule was tried on it by a method."""
+    program = exported(nn.Sequential(before, Lambda(DECLINED[operator])), (2, 4))
+    found = refusal(program, {next(iter(program.graph_signature.user_inputs)): (2, 4)})
+    assert isinstance(found, UnsupportedOperator)
+    assert found.operator == operator
 
 
 def test_what_jumps_has_no_rule():
