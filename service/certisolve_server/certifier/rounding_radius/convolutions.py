@@ -41,9 +41,9 @@ def convolve(
         return convolution(
             weight.size,
             Interval.exact(image),
-            stride=_per_axis(stride, axes),
-            padding=_per_axis(padding, axes),
-            dilation=_per_axis(dilation, axes),
+            stride=per_axis(stride, axes),
+            padding=per_axis(padding, axes),
+            dilation=per_axis(dilation, axes),
             groups=groups,
         ).upper
 
@@ -71,10 +71,10 @@ def convolve_transposed(
         return transposed_convolution(
             weight.size,
             Interval.exact(image),
-            stride=_per_axis(stride, axes),
-            padding=_per_axis(padding, axes),
-            output_padding=_per_axis(output_padding, axes),
-            dilation=_per_axis(dilation, axes),
+            stride=per_axis(stride, axes),
+            padding=per_axis(padding, axes),
+            output_padding=per_axis(output_padding, axes),
+            dilation=per_axis(dilation, axes),
             groups=groups,
         ).upper
 
@@ -97,8 +97,8 @@ def average(
     uneven = any(padding) and not count_include_pad
     if ceil_mode or uneven or divisor_override is not None:
         raise Declined("averages over windows of unequal sizes")
-    sizes = _per_axis(kernel_size, 2)
-    steps = _per_axis(stride, 2) if stride else sizes
+    sizes = per_axis(kernel_size, 2)
+    steps = per_axis(stride, 2) if stride else sizes
     terms = math.prod(sizes)
 
     def apply(image: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def average(
             ones,
             Interval.exact(planes),
             stride=steps,
-            padding=_per_axis(padding, 2),
+            padding=per_axis(padding, 2),
             dilation=[1, 1],
         )
         mean = (summed / float(terms)).upper
@@ -169,5 +169,6 @@ def _linear(
     return arithmetic.add(precision, result, shaped, 1.0)
 
 
-def _per_axis(numbers: Sequence[int], axes: int) -> list[int]:
+def per_axis(numbers: Sequence[int], axes: int) -> list[int]:
+    """One number for each axis, where one may stand for all."""
     return list(numbers) * axes if len(numbers) == 1 else list(numbers)

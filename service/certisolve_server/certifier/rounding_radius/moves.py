@@ -44,6 +44,8 @@ def viewed(_precision: Precision, self: Known, size: Sequence[int]) -> Deviation
 
 def picked(_precision: Precision, argument_0: tuple[Known, ...], argument_1: int) -> Deviation:
     """One of several results."""
+    if not -len(argument_0) <= argument_1 < len(argument_0):
+        raise Declined("takes the place of a number, not the number")
     return argument_0[argument_1].deviation
 
 

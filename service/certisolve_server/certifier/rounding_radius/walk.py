@@ -16,22 +16,41 @@ from certisolve_server.certifier.errors import NotCertified, UnsupportedOperator
 from certisolve_server.certifier.graph.node import Argument, Graph, Node, Ref
 from certisolve_server.certifier.rules import Declined
 
-from . import arithmetic, convolutions, creation, functions, moves, products
+from . import (
+    arithmetic,
+    composed,
+    contractions,
+    convolutions,
+    creation,
+    exponentials,
+    functions,
+    moves,
+    normalization,
+    order,
+    products,
+)
 from .deviation import Deviation, Known, widened
 from .precision import Precision
 from .rule import Rules
 
 _FAMILIES: tuple[Rules, ...] = (
     arithmetic.RULES,
+    composed.RULES,
+    contractions.RULES,
     convolutions.RULES,
     creation.RULES,
+    exponentials.RULES,
     functions.RULES,
     moves.RULES,
+    normalization.RULES,
+    order.RULES,
     products.RULES,
 )
 
 #: By overload.
 RULES: Rules = {operator: rule for family in _FAMILIES for operator, rule in family.items()}
+
+_PARTING = {**moves.PARTING, **order.PARTING}
 
 #: From a node's name and the deviation of its value to where both values lie.
 Hull: TypeAlias = Callable[[str, Deviation], Interval]
@@ -120,10 +139,10 @@ def _require_shape(node: Node, result: Deviation) -> None:
 def _parts(
     node: Node, results: tuple[Deviation, ...], arguments: Mapping[str, Any], varies: bool
 ) -> tuple[Known, ...]:
-    """Several results, which are all parts of one operand."""
+    """Several results, each made of the entries of one operand."""
     whole: Known = arguments["self"]
     rest = {name: value for name, value in arguments.items() if name != "self"}
-    lower, upper = (moves.PARTING[node.operator](end, **rest) for end in _ends(whole))
+    lower, upper = (_PARTING[node.operator](end, **rest) for end in _ends(whole))
     return tuple(
         Known(Interval(low, high), deviation, varies)
         for low, high, deviation in zip(lower, upper, results, strict=True)

@@ -16,7 +16,7 @@ def contract(equation: str, tensors: Sequence[Abstraction], path: object) -> Abs
     if len(tensors) != 2:
         raise Declined(f"contracts {len(tensors)} tensors, not two")
     x, y = tensors
-    left, right, result = _subscripts(equation, [len(x.shape), len(y.shape)])
+    left, right, result = subscripts(equation, [len(x.shape), len(y.shape)])
     sizes = [*zip(left, x.shape, strict=True), *zip(right, y.shape, strict=True)]
     if len(set(sizes)) != len({letter for letter, _ in sizes}):
         raise Declined("contracts axes of different sizes")
@@ -42,7 +42,7 @@ def contract(equation: str, tensors: Sequence[Abstraction], path: object) -> Abs
 RULES: Rules = {"aten.einsum.default": contract}
 
 
-def _subscripts(equation: str, ranks: Sequence[int]) -> tuple[str, str, str]:
+def subscripts(equation: str, ranks: Sequence[int]) -> tuple[str, str, str]:
     """Of both operands and the result, each axis by a letter of its own, without an ellipsis."""
     operands, arrow, result = equation.replace(" ", "").partition("->")
     names = operands.split(",")

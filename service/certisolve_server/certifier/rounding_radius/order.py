@@ -1,0 +1,92 @@
+"""The largest, the smallest and the sorted entries of groups: rounding moves none of them.
+
+The k-th largest of a group changes by at most the largest change of an entry, and sorted groups
+by at most the length of the change (sorting is the nearest of all permutations).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor
+from torch.nn import functional
+
+from certisolve_server.certifier.arithmetic.rounding import product_up, sqrt_up
+from certisolve_server.certifier.rules import Declined
+
+from .arithmetic import compare
+from .convolutions import per_axis
+from .deviation import Deviation, Known, number
+from .precision import Precision
+from .rule import Rules
+
+
+def extreme(_precision: Precision, self: Known, dim: Sequence[int], keepdim: bool) -> Deviation:
+    """The largest or the smallest along axes (aten.amax, aten.amin)."""
+    if not dim:
+        raise Declined("names no axes")
+    entries = self.deviation.entries.amax(tuple(dim), keepdim)
+    return Deviation.within(entries, self.deviation.length)
+
+
+def extreme_and_place(
+    precision: Precision, self: Known, dim: int, keepdim: bool
+) -> tuple[Deviation]:
+    """Without the place (aten.max.dim, aten.min.dim)."""
+    return (extreme(precision, self, [dim], keepdim),)
+
+
+def sort(_precision: Precision, self: Known, dim: int, descending: bool) -> tuple[Deviation]:
+    """Without the places (aten.sort)."""
+    del descending
+    off = self.deviation.entries
+    if off.ndim == 0:
+        raise Declined("sorts one number")
+    entries = off.amax(dim, keepdim=True).expand(off.shape)
+    return (Deviation.within(entries, self.deviation.length),)
+
+
+def largest_in_windows(
+    _precision: Precision,
+    self: Known,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    ceil_mode: bool,
+) -> Deviation:
+    """The largest of each window of a plane (aten.max_pool2d); an entry may be in several."""
+    entries = functional.max_pool2d(
+        self.deviation.entries,
+        tuple(kernel_size),
+        tuple(stride) or None,
+        tuple(padding),
+        tuple(dilation),
+        ceil_mode,
+    )
+    sizes, steps = per_axis(kernel_size, 2), per_axis(stride or kernel_size, 2)
+    dense = all(each == 1 for each in dilation)
+    windows = math.prod(
+        -(-size // step) if dense else size for size, step in zip(sizes, steps, strict=True)
+    )
+    length = product_up(self.deviation.length, sqrt_up(number(float(windows))))
+    return Deviation.within(entries, length)
+
+
+#: From an end of a hull to that of the result: what is ranked grows with each entry.
+PARTING: Mapping[str, Callable[..., Sequence[Tensor]]] = {
+    "aten.max.dim": lambda ends, dim, keepdim: (ends.amax(dim, keepdim),),
+    "aten.min.dim": lambda ends, dim, keepdim: (ends.amin(dim, keepdim),),
+    "aten.sort.default": lambda ends, dim, descending: (ends.sort(dim, descending).values,),
+}
+
+#: By overload.
+RULES: Rules = {
+    "aten.amax.default": extreme,
+    "aten.amin.default": extreme,
+    "aten.max.dim": extreme_and_place,
+    "aten.max.other": compare,
+    "aten.max_pool2d.default": largest_in_windows,
+    "aten.min.dim": extreme_and_place,
+    "aten.min.other": compare,
+    "aten.sort.default": sort,
+}
