@@ -116,10 +116,10 @@ def test_gates_of_frozen_inputs_are_decided_where_they_are_known_exactly():
         lambda x: x**0.5,
         lambda x: nn.functional.softplus(x, threshold=1.0),
         lambda x: nn.functional.elu(x, alpha=-1.0),
-        lambda x: nn.functional.avg_pool2d(x.view(1, 1, 2, 2), 2, 1, 1, count_include_pad=False),
+        lambda x: nn.functional.avg_pool2d(x.view(1, 1, 2, 2), 2, divisor_override=3),
         lambda x: nn.functional.conv2d(x.view(1, 1, 2, 2), x.view(1, 1, 2, 2)),
     ],
-    ids=["root as power", "softplus that jumps", "falling elu", "uneven windows", "kernel varies"],
+    ids=["root as power", "softplus that jumps", "falling elu", "another divisor", "kernel varies"],
 )
 def test_arguments_that_a_rule_does_not_hold_for_are_refused(function):
     with pytest.raises(UnsupportedOperator):

@@ -1,6 +1,5 @@
 """Operators that are written as others, whose rules then hold for them."""
 
-import math
 from collections.abc import Sequence
 
 from certisolve_server.certifier.arithmetic import Interval, cumulative, where
@@ -10,7 +9,7 @@ from .abstraction import Abstraction, aligned, chained, mapped_linearly
 from .arithmetic import add, multiply, negate, subtract
 from .linear import add_product
 from .pointwise import apply
-from .reductions import mean_over
+from .reductions import from_the_end, mean_over
 from .rule import Declined, Rules
 from .shapes import move
 
@@ -102,28 +101,12 @@ def add_batched_product(
 def cumulative_sum(self: Abstraction, dim: int, dtype: str | None) -> Abstraction:
     """The sums of all up to each one along an axis."""
     del dtype
-    axis = dim % len(self.shape) - len(self.shape)
-    return mapped_linearly(self, lambda part: cumulative(part, axis))
-
-
-def average_to(self: Abstraction, output_size: Sequence[int]) -> Abstraction:
-    """The means of windows of one size that cover the last axes (aten.adaptive_avg_pool)."""
-    sizes = self.shape[-len(output_size) :]
-    if any(size % wanted for size, wanted in zip(sizes, output_size, strict=True)):
-        raise Declined("averages over windows of unequal sizes")
-    leading = self.shape[: -len(output_size)]
-    pairs = [(wanted, size // wanted) for size, wanted in zip(sizes, output_size, strict=True)]
-    parts = move(self, lambda x: x.reshape(*leading, *(each for pair in pairs for each in pair)))
-    axes = tuple(-2 * i - 1 for i in range(len(pairs)))
-    if math.prod(width for _, width in pairs) == 1:
-        return self
-    return mean_over(parts, axes, False, None)
+    axes = from_the_end([dim], len(self.shape))
+    return mapped_linearly(self, lambda part: cumulative(part, *axes)) if axes else self
 
 
 #: By overload.
 RULES: Rules = {
-    "aten.adaptive_avg_pool1d.default": average_to,
-    "aten.adaptive_avg_pool2d.default": average_to,
     "aten.addcmul.default": add_product_of,
     "aten.baddbmm.default": add_batched_product,
     "aten.cumsum.default": cumulative_sum,

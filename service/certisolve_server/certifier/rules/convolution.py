@@ -9,6 +9,7 @@ from certisolve_server.certifier.arithmetic import Interval, convolution, transp
 
 from .abstraction import Abstraction, mapped_linearly
 from .arithmetic import add
+from .resampling import along_axes, average_windows
 from .rule import Declined, Rules
 
 
@@ -51,7 +52,7 @@ def average(
     count_include_pad: bool,
     divisor_override: int | None,
 ) -> Abstraction:
-    """The mean over windows of a plane (aten.avg_pool2d), zeros around it counted in."""
+    """The mean over windows of a plane (aten.avg_pool2d)."""
     if divisor_override is not None:
         raise Declined("divides by another number than there are entries")
     return _averaged(self, 2, kernel_size, stride, padding, ceil_mode, count_include_pad)
@@ -110,10 +111,12 @@ def _averaged(
     count_include_pad: bool,
 ) -> Abstraction:
     sizes, around = _per_axis(kernel_size, axes), _per_axis(padding, axes)
-    if ceil_mode or (any(around) and not count_include_pad):
-        raise Declined("averages over windows of unequal sizes")
-    ones = torch.ones(1, 1, *sizes, dtype=torch.float64)
     steps = _per_axis(stride, axes) if stride else sizes
+    if ceil_mode or (any(around) and not count_include_pad):
+        per_axis = zip(x.shape[-axes:], sizes, steps, around, strict=True)
+        rows = [average_windows(*each, ceil_mode, count_include_pad) for each in per_axis]
+        return along_axes(x, rows)
+    ones = torch.ones(1, 1, *sizes, dtype=torch.float64)
 
     def apply(part: Interval) -> Interval:
         leading = part.shape[:-axes]

@@ -21,12 +21,12 @@ from .shapes import move
 
 def largest(self: Abstraction, dim: Sequence[int], keepdim: bool) -> Abstraction:
     """Along one axis (aten.amax)."""
-    return _kept(_ranked(_grouped(self, _one(dim)), 0), _one(dim), keepdim)
+    return _kept(ranked(_grouped(self, _one(dim)), 0), _one(dim), keepdim)
 
 
 def smallest(self: Abstraction, dim: Sequence[int], keepdim: bool) -> Abstraction:
     """Along one axis (aten.amin)."""
-    return _kept(_ranked(_grouped(self, _one(dim)), -1), _one(dim), keepdim)
+    return _kept(ranked(_grouped(self, _one(dim)), -1), _one(dim), keepdim)
 
 
 def largest_and_place(self: Abstraction, dim: int, keepdim: bool) -> tuple[Abstraction]:
@@ -42,38 +42,22 @@ def smallest_and_place(self: Abstraction, dim: int, keepdim: bool) -> tuple[Abst
 def sort(self: Abstraction, dim: int, descending: bool) -> tuple[Abstraction]:
     """Without the places (aten.sort)."""
     groups = _grouped(self, dim)
-    ranks = [_ranked(groups, rank) for rank in range(groups.shape[-1])]
+    ranks = [ranked(groups, rank) for rank in range(groups.shape[-1])]
     sorted_groups = _stacked(ranks if descending else ranks[::-1])
     return (move(sorted_groups, lambda x: x.movedim(-1, dim)),)
 
 
-def largest_in_windows(
-    self: Abstraction,
-    kernel_size: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    ceil_mode: bool,
-) -> Abstraction:
-    """The largest of each window of a plane (aten.max_pool2d), without anything around it."""
-    return _ranked(windows(self, kernel_size, stride, padding, dilation, ceil_mode), 0)
-
-
-def windows(
-    self: Abstraction,
-    kernel_size: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    ceil_mode: bool,
-) -> Abstraction:
-    """The entries of each window along a last axis."""
-    if any(padding) or any(step != 1 for step in dilation) or ceil_mode:
-        raise Declined("takes the largest of windows that are not whole")
-    height, width = list(kernel_size) * (2 if len(kernel_size) == 1 else 1)
-    steps = list(stride or (height, width))
-    down, right = steps * (2 if len(steps) == 1 else 1)
-    return move(self, lambda x: x.unfold(-2, height, down).unfold(-2, width, right).flatten(-2))
+def ranked(groups: Abstraction, rank: int) -> Abstraction:
+    """The entry of each group, along the last axis, that so many others are above."""
+    value = groups.value
+    ends = (
+        torch.sort(end, -1, descending=True).values[..., rank] for end in (value.lower, value.upper)
+    )
+    place = Interval(*ends)
+    # Only who can be where the ranked one is can be the ranked one.
+    can_be = (value.lower <= place.upper.unsqueeze(-1)) & (value.upper >= place.lower.unsqueeze(-1))
+    jacobian = {name: _hull(block, can_be) for name, block in groups.jacobian.items()}
+    return Abstraction(place, MappingProxyType(jacobian))
 
 
 #: By overload.
@@ -81,7 +65,6 @@ RULES: Rules = {
     "aten.amax.default": largest,
     "aten.amin.default": smallest,
     "aten.max.dim": largest_and_place,
-    "aten.max_pool2d.default": largest_in_windows,
     "aten.min.dim": smallest_and_place,
     "aten.sort.default": sort,
 }
@@ -104,21 +87,6 @@ def _kept(x: Abstraction, dim: int, keepdim: bool) -> Abstraction:
         return x
     axis = dim if dim >= 0 else dim + len(x.shape) + 1
     return move(x, lambda entries: entries.unsqueeze(axis))
-
-
-def _ranked(groups: Abstraction, rank: int) -> Abstraction:
-    """The entry of each group, along the last axis, that so many others are above."""
-    value = groups.value
-    ends = (
-        torch.sort(end, -1, descending=True).values[..., rank] for end in (value.lower, value.upper)
-    )
-    ranked = Interval(*ends)
-    # Only who can be where the ranked one is can be the ranked one.
-    can_be = (value.lower <= ranked.upper.unsqueeze(-1)) & (
-        value.upper >= ranked.lower.unsqueeze(-1)
-    )
-    jacobian = {name: _hull(block, can_be) for name, block in groups.jacobian.items()}
-    return Abstraction(ranked, MappingProxyType(jacobian))
 
 
 def _hull(block: Interval, of: torch.Tensor) -> Interval:

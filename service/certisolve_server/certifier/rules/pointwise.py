@@ -14,6 +14,9 @@ from .rule import Declined, Rule, Rules
 #: Above it torch returns x for softplus; below 20 the step there is no error of rounding any more.
 _SOFTPLUS_THRESHOLD = 20.0
 
+#: Of larger ones intervals overflow before they tell anything.
+_LARGEST_POWER = 1 << 20
+
 # As in ATen (Klambauer et al., Self-normalizing neural networks, 2017).
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
@@ -88,7 +91,8 @@ def relu6() -> Function:
 
 def power(exponent: float) -> Function:
     """x^n of a whole number n; of others is not everywhere defined."""
-    if exponent != math.floor(exponent):
+    # False of NaN.
+    if not abs(exponent) <= _LARGEST_POWER or exponent != math.floor(exponent):
         raise Declined(f"has the exponent {exponent}")
     return _of_parameters("power", exponent=int(exponent))
 

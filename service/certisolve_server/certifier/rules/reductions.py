@@ -50,6 +50,8 @@ def mean_of_all(self: Abstraction, dtype: str | None) -> Abstraction:
 def product_over(self: Abstraction, dim: int, keepdim: bool, dtype: str | None) -> Abstraction:
     """The product along an axis, factor by factor."""
     del dtype
+    if not from_the_end([dim], len(self.shape)):
+        return self
     if self.shape[dim] == 0:
         raise Declined("multiplies nothing")
     product: Abstraction = reduce(multiply, shapes.RULES["aten.unbind.int"](self=self, dim=dim))
@@ -60,9 +62,9 @@ def product_over(self: Abstraction, dim: int, keepdim: bool, dtype: str | None) 
 
 
 def from_the_end(dim: Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    """Axes counted from the last, whatever stands before the first."""
+    """Axes counted from the last, whatever stands before the first; of one number none."""
     # ATen reads an empty list as all axes.
-    named = dim if dim else range(rank)
+    named = dim if dim and rank else range(rank)
     return tuple(axis % rank - rank for axis in named)
 
 

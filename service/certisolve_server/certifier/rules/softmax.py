@@ -25,6 +25,7 @@ from .shapes import move, stacked
 def softmax(self: Abstraction, dim: int, dtype: str | None) -> Abstraction:
     """e^x_i / sum_j e^x_j along an axis."""
     del dtype
+    _require_axes(self)
     x = move(self, lambda each: each.movedim(dim, -1))
     shares = _shares(x.value)
     result = Abstraction(shares)
@@ -39,6 +40,7 @@ def log_sum_exp(self: Abstraction, dim: Sequence[int], keepdim: bool) -> Abstrac
     """Log sum_j e^x_j along one axis: m + log sum e^(x - m), with any number m near the x."""
     if len(dim) != 1:
         raise Declined("sums along several axes")
+    _require_axes(self)
     [axis] = from_the_end(dim, len(self.shape))
     x = move(self, lambda each: each.movedim(axis, -1))
     largest = Interval.exact(x.value.upper.nan_to_num(0.0, 0.0, 0.0).amax(-1, keepdim=True))
@@ -73,6 +75,11 @@ RULES: Rules = {
     "aten.logsumexp.default": log_sum_exp,
     "aten.softmax.int": softmax,
 }
+
+
+def _require_axes(x: Abstraction) -> None:
+    if not x.shape:
+        raise Declined("sums over one number")
 
 
 def _shares(x: Interval) -> Interval:

@@ -15,7 +15,7 @@ import torch
 from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.graph.node import Node
 from certisolve_server.certifier.rules import Abstraction, Declined
-from certisolve_server.certifier.rules.order import windows
+from certisolve_server.certifier.rules.pooling import AXES, windows
 from certisolve_server.certifier.rules.shapes import move, stacked
 
 #: From sorted groups along the last axis, largest first, to the result of a node.
@@ -62,7 +62,7 @@ def fold_of(node: Node, known: Mapping[str, Any]) -> Fold | None:
         axis = node.arguments["dim"]
         take = _taken(node, _WITH_PLACE[node.operator], axis)
         return _group(node, known, axis, lambda source: (take(source),))
-    if node.operator == "aten.max_pool2d.default":
+    if node.operator in AXES:
         return _windows(node, known)
     if node.operator == "aten.sort.default":
         return _group(node, known, node.arguments["dim"], lambda source: (_sorted(node, source),))
@@ -101,7 +101,7 @@ def _windows(node: Node, known: Mapping[str, Any]) -> Fold | None:
         name: value for name, value in node.arguments.items() if name != "self"
     }
     try:
-        operand = windows(x, **settings)
+        operand = windows(x, AXES[node.operator], **settings)
     except Declined:
         return None
     return Fold(f"sorted windows {node.name}", operand, lambda source: _select(source, 0))

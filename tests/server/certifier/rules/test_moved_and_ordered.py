@@ -131,12 +131,6 @@ def test_places_of_what_is_sorted_jump(function):
         prepare(exported(Applied(function), (1, 3)), {"x": (1, 3)})
 
 
-def test_windows_that_are_not_whole_are_declined():
-    program = exported(nn.MaxPool2d(3, padding=1), (1, 1, 4, 4))
-    with pytest.raises(UnsupportedOperator, match="not whole"):
-        enclosed(program, torch.zeros(1, 1, 4, 4).double(), torch.ones(1, 1, 4, 4).double())
-
-
 def test_statistics_of_the_batch_are_declined():
     layer = nn.BatchNorm1d(3, track_running_stats=False)
     program = exported(layer, (2, 3))
