@@ -49,6 +49,16 @@ OPERATORS = {
     "max": lambda x: (x.view(2, 3) / 3.0).max(1).values + (x.view(2, 3) / 7.0).min(1)[0],
     "max of two": lambda x: torch.max(0.3 * x[:, :3], x[:, 3:]) * torch.min(x[:, :3], x[:, 3:]),
     "max_pool2d": lambda x: _F.max_pool2d(0.3 * x.view(1, 2, 3), 2, 1),
+    "max_pool1d": lambda x: _F.max_pool1d(0.3 * x.view(1, 1, 6), 3, 2, 1),
+    "max_pool3d": lambda x: _F.max_pool3d(0.3 * x.view(1, 1, 2, 3), (1, 2, 2)),
+    "largest of parts": lambda x: _F.adaptive_max_pool1d(0.3 * x.view(1, 1, 6), 4),
+    "nearest": lambda x: _F.interpolate(0.3 * x.view(1, 1, 6), scale_factor=2),
+    "linear": lambda x: _F.interpolate(x.view(1, 1, 6), size=11, mode="linear"),
+    "bilinear": lambda x: _F.interpolate(
+        x.view(1, 1, 2, 3), scale_factor=1.7, mode="bilinear", align_corners=True
+    ),
+    "trilinear": lambda x: _F.interpolate(x.view(1, 1, 1, 2, 3), size=(2, 3, 5), mode="trilinear"),
+    "bicubic": lambda x: _F.interpolate(x.view(1, 1, 2, 3), size=(7, 5), mode="bicubic"),
     "sort": lambda x: torch.sort(x * 0.7, 1, descending=True).values * torch.arange(6),
     "averages": lambda x: _F.adaptive_avg_pool1d(x.view(1, 1, 6), 2),
     "averages of a plane": lambda x: _F.adaptive_avg_pool2d(x.view(1, 2, 3), (1, 1)),
