@@ -1,6 +1,7 @@
 """Networks whose bounds others have published figures of, or whose bounds are known: by seed."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from functools import cache
 
@@ -10,6 +11,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
+from certisolve_server.certifier.chains import Slopes
+from certisolve_server.certifier.functions.registry import find
 from certisolve_zoo.operators.spectral import SpectralConv1d, periodic_basis
 
 #: Images of the handwritten digits that nothing is trained on.
@@ -41,15 +44,15 @@ class Sandwich(nn.Module):
         return functional.linear(functional.relu(z), 2**0.5 * self.a.mT * self.psi)
 
 
-class RandomFno(nn.Module):
-    """Lifting, spectral layers with pointwise matrices and GELU, projection; not trained."""
+class GaussianFno(nn.Module):
+    """Lifting, spectral layers with pointwise matrices and GELU, projection; no biases."""
 
     def __init__(self, width: int, num_modes: int, depth: int) -> None:
         super().__init__()
         self.num_modes = num_modes
-        self.lift, self.project = nn.Linear(1, width), nn.Linear(width, 1)
+        self.lift, self.project = _gaussian(1, width), _gaussian(width, 1)
         self.spectral = nn.ModuleList(SpectralConv1d(width, num_modes) for _ in range(depth))
-        self.pointwise = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        self.pointwise = nn.ModuleList(_gaussian(width, width) for _ in range(depth))
 
     def forward(self, u: Tensor) -> Tensor:
         basis = periodic_basis(u.shape[1], self.num_modes, u)
@@ -106,10 +109,32 @@ def sandwiches(sizes: Sequence[int], gamma: float, seed: int) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def random_fno(width: int, num_modes: int, depth: int) -> nn.Module:
-    """With weights of unit variance through each layer."""
+def gaussian_fno(width: int, num_modes: int, depth: int, product: float) -> GaussianFno:
+    """Gaussian weights that keep the variance, the projection scaled to this product of norms.
+
+    Each layer counts with the largest slope of GELU times the sum of the norms of its spectral and
+    its pointwise part, as where both are bounded by themselves.
+    """
     torch.manual_seed(0)
-    return RandomFno(width, num_modes, depth)
+    net = GaussianFno(width, num_modes, depth)
+    net.project.weight.data *= product / product_of_norms(net)
+    return net
+
+
+def product_of_norms(net: GaussianFno) -> float:
+    """Of the layers, from maximum to maximum of what each does to a field."""
+    factors = [_norm(net.lift.weight), _norm(net.project.weight)]
+    cap = float(Slopes.of(find("gelu_erf"), 1).cap)
+    for modes, pointwise in zip(complex_weights(net), net.pointwise, strict=True):
+        modes[0] = modes[0].real
+        factors.append(cap * (_norm(modes) + _norm(pointwise.weight)))
+    return math.prod(factors)
+
+
+def complex_weights(net: GaussianFno) -> list[Tensor]:
+    """R of each spectral layer, (modes, out channels, in channels)."""
+    parts = ((layer.weight_real, layer.weight_imag) for layer in net.spectral)
+    return [torch.complex(real, imaginary).detach().mT for real, imaginary in parts]
 
 
 def eclipse(depth: int, width: int) -> nn.Module:
@@ -168,3 +193,13 @@ def cayley(square: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
     z = square - square.mT + rest.mT @ rest
     inverse = torch.linalg.inv(identity + z)
     return (inverse @ (identity - z)).mT, (-2.0 * rest @ inverse).mT
+
+
+def _gaussian(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs, bias=False)
+    nn.init.normal_(layer.weight, std=inputs**-0.5)
+    return layer
+
+
+def _norm(matrices: Tensor) -> float:
+    return float(torch.linalg.matrix_norm(matrices.detach(), 2).max())

@@ -38,10 +38,14 @@ def lipsdp(chain: Chain, inputs: str = "l2") -> float:
     return scale * float(np.sqrt(problem.value))
 
 
-def folds(chain: Chain) -> float:
+def folds(chain: Chain, **settings: float) -> float:
     """Of plain chains of groups that are sorted, T = lambda I + gamma 1 1^T (Pauli et al., 2024).
 
     Each map is scaled to norm 1 first, or the solver fails on deep networks.
+
+    Args:
+        chain: what is bounded.
+        settings: of the solver.
     """
     maps = [a.lower.numpy() for a in chain.maps]
     norms = [float(np.linalg.norm(a, 2)) for a in maps]
@@ -59,5 +63,5 @@ def folds(chain: Chain) -> float:
     last = maps[-1] / norms[-1]
     constraints.append(before - last.T @ last >> 0)
     problem = cp.Problem(cp.Minimize(rho), constraints)
-    problem.solve(solver=cp.CLARABEL)
+    problem.solve(solver=cp.CLARABEL, **settings)
     return float(np.prod(norms) * np.sqrt(problem.value))
