@@ -6,12 +6,12 @@ with Client("http://127.0.0.1:8000") as client:
 solution = client.solve("burgers1d-fno", {"u0": u0})
 """
 
-from ._async_client import AsyncClient as AsyncClient
 from ._calls import Call as Call
 from ._calls import Priority as Priority
 from ._calls import Reply as Reply
 from ._certificate import Certificate as Certificate
 from ._certificate import Witness as Witness
+from ._client import AsyncClient as AsyncClient
 from ._client import Client as Client
 from ._clock import Clock as Clock
 from ._derivatives import Derivative as Derivative

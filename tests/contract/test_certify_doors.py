@@ -280,6 +280,37 @@ def test_cancelling_ends_a_search_at_once(scheme, hard_server: LocalServer):
         assert client.certify("double", **BALL).upper < np.inf
 
 
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_interrupting_a_stream_ends_its_search(scheme, hard_server: LocalServer):
+    question = hard(0.6, budget_s=120.0)
+    with Client(hard_server.url(scheme), timeout=60) as client:
+        told = client.certify_stream("network", **question)
+        next(told)
+        with pytest.raises(KeyboardInterrupt):
+            told.throw(KeyboardInterrupt())
+        assert client.certify("double", **BALL).upper < np.inf
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_cancelling_a_task_ends_its_search(scheme, hard_server: LocalServer):
+    async def ask() -> Certificate:
+        async with AsyncClient(hard_server.url(scheme), timeout=60) as client:
+            first = asyncio.Event()
+
+            async def follow() -> None:
+                async for _ in client.certify_stream("network", **hard(0.5, budget_s=120.0)):
+                    first.set()
+
+            following = asyncio.create_task(follow())
+            await asyncio.wait_for(first.wait(), 60)
+            following.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await following
+            return await client.certify("double", **BALL)
+
+    assert asyncio.run(ask()).upper < np.inf
+
+
 def test_two_clients_at_once_are_both_answered(server: LocalServer):
     found: dict[int, Certificate] = {}
 

@@ -1,0 +1,1 @@
+"""What a client does, a file for each kind of question, with and without `await`."""
