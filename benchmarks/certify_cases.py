@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import certify_networks as networks
 import torch
-from sdp import chain_of, floor, rectifiers, sorted_pairs, spectral_chain_of
+from network_chains import chain_of, spectral_chain_of
+from sdp import floor, lipsdp, sorted_pairs
 from torch import nn
 
 from certisolve_server.certifier.norms import Norms
@@ -163,7 +164,7 @@ def _smooth() -> Iterator[Case]:
 
 
 def _as_a_solver(net: nn.Module) -> Standard:
-    least = rectifiers(chain_of(net, 64))
+    least = lipsdp(chain_of(net, 64))
     target = Target(
         f"<= {AS_A_SOLVER:g} LipSDP and upper / lower <= 1.06 in 2 s",
         lambda upper, lower: upper <= min(AS_A_SOLVER * least, 1.06 * lower),

@@ -11,7 +11,7 @@ import time
 
 import certify_networks as networks
 import torch
-from sdp import chain_of
+from network_chains import chain_of
 from torch import nn
 
 from certisolve_server.certifier.chains import (

@@ -15,11 +15,12 @@ from pathlib import Path
 import certify_networks as networks
 import torch
 from certify import best, torch_program
+from network_chains import spectral_chain_of, spectral_parts
 from publish import write_section
 from report import markdown, table
 from rich.console import Console
 from rich.progress import track
-from sdp import floor, spectral_chain_of, spectral_parts
+from sdp import floor
 
 from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.chains import Slopes
