@@ -15,7 +15,7 @@ from certisolve_server.certifier.arithmetic.rounding import Numbers
 
 from .chain import Chain
 from .descent import descend
-from .eclipse import by_neuron, chosen, one_for_all
+from .eclipse import starting
 from .stages import Stage, stages
 
 # How many blocks decide at first, how many join at a time, and after how many steps all are seen.
@@ -33,15 +33,16 @@ _LEAST_GAIN = 1e-5
 
 def search_blocks(chain: Chain) -> Iterator[tuple[Numbers, ...] | None]:
     """Ever better multipliers lambda of each layer, feasible for all blocks; None in between."""
+    if not chain.slopes:
+        return
     layers, last = stages(chain), chain.centers[-1]
-    starts = [chosen(layers, choice)[0] for choice in (one_for_all, by_neuron)]
-    first = starts[1]
-    best = min(float(gains_of(layers, last, start).max()) for start in starts)
-    count = gains_of(layers, last, first).shape[0]
+    first = yield from starting(layers, last)
+    gains = gains_of(layers, last, first)
+    best, count = float(gains.max()), gains.shape[0]
     if count <= 2 * _FIRST:
         yield from descend(layers, last, first)
         return
-    active = gains_of(layers, last, first).argsort(descending=True)[:_FIRST]
+    active = gains.argsort(descending=True)[:_FIRST]
     point, reached = first, math.inf
     for _ in range(_MOST_ROUNDS):
         found = None

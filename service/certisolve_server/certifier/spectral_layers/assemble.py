@@ -16,7 +16,7 @@ from certisolve_server.certifier.arithmetic import Interval, gamma
 from certisolve_server.certifier.chains import Chain, Slopes
 from certisolve_server.certifier.errors import NotCertified
 
-from .form import ANY, Entries
+from .form import ANY, Entries, more
 from .network import Source, SpectralNetwork
 from .state import State
 
@@ -98,6 +98,8 @@ def _slopes(network: SpectralNetwork, source: Source) -> Slopes | None:
 def _frequencies(terms: Mapping[int, Mapping[int, Entries]]) -> Tensor:
     """One of each k and -k that is treated on its own, and `ANY` for all others, (blocks, axes)."""
     rows = [each.frequencies for of in terms.values() for each in of.values() if _acts(each)]
+    if not rows:
+        raise NotCertified("all layers take nothing")
     unique = torch.unique(torch.cat(rows), dim=0)
     mixed = ((unique == ANY).any(1) & (unique != ANY).any(1)).any()
     if bool(mixed):
@@ -131,8 +133,8 @@ def _blocks(entries: Entries, frequencies: Tensor) -> Interval:
 def _error(entries: Entries) -> float:
     """With the rounding of sums of entries that meet."""
     meeting = 2 ** entries.frequencies.shape[1]
-    rounding = 0.0 if entries.values.shape[0] <= 1 else gamma(meeting + 2) * entries.size
-    return (entries.error + rounding) * (1.0 + 2.0**-50)
+    roundings = 0 if entries.values.shape[0] <= 1 else meeting + 2
+    return more(entries.error, gamma(roundings), entries.size)
 
 
 class _Assembly:

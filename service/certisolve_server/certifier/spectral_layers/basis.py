@@ -57,8 +57,8 @@ class Waves:
     @property
     def norm(self) -> float:
         """At least the Frobenius norm of units times shares."""
-        size = float(self.shares.abs().square().sum().sqrt())
-        return size * abs(float(self.unit)) * (1.0 + 2.0**-40)
+        size = frobenius(Interval.exact(torch.view_as_real(self.shares)))
+        return size * abs(float(self.unit)) * (1.0 + 2.0**-50)
 
 
 def waves_of(matrix: Interval, periods: tuple[int, ...], may_have_window: bool) -> Waves | None:
@@ -212,6 +212,8 @@ def _matrix(
 
 
 def frobenius(matrix: Interval) -> float:
-    """At least the Frobenius norm of each member."""
-    sizes = matrix.magnitude.flatten()
-    return float(sqrt_up(sum_of_sizes(product_up(sizes, sizes), 0))) if sizes.numel() else 0.0
+    """At least the Frobenius norm of each member, and of each of several matrices."""
+    if not matrix.lower.numel():
+        return 0.0
+    sizes = matrix.magnitude
+    return float(sqrt_up(sum_of_sizes(product_up(sizes, sizes), (-2, -1))).max())

@@ -10,6 +10,8 @@ h_i is without errors, both for inputs of size 1,
 and the network is at most d of the output further than its blocks.
 """
 
+from collections.abc import Iterable
+
 from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.arithmetic.rounding import sqrt_up
 from certisolve_server.certifier.chains.normwise import Ball
@@ -36,24 +38,23 @@ def deviation(assembled: Assembled, inputs: int) -> float:
         norms = {j: _norm(a) for j, a in assembled.maps[number].items()}
         errors = assembled.errors[number]
         cap = assembled.caps[number]
-        sizes[number] = (
-            cap
-            * sum((norms.get(j, 0.0) + error) * sizes[j] * _UP for j, error in errors.items())
-            * _UP
-        )
-        changes[number] = (
-            cap
-            * sum(
-                (norms.get(j, 0.0) * changes[j] + error * sizes[j]) * _UP
-                for j, error in errors.items()
-            )
-            * _UP
+        sizes[number] = cap * _sum((norms.get(j, 0.0) + e) * sizes[j] for j, e in errors.items())
+        changes[number] = cap * _sum(
+            norms.get(j, 0.0) * changes[j] + e * sizes[j] for j, e in errors.items()
         )
     found = changes[max(assembled.errors)]
     # False of NaN.
     if not found < float("inf"):
         raise NotCertified("the errors of spectral layers have no finite bound")
     return found
+
+
+def _sum(terms: Iterable[float]) -> float:
+    """At least the sum of terms, and its product with one more number, of few roundings each."""
+    total = 0.0
+    for term in terms:
+        total = (total + term) * _UP
+    return total * _UP
 
 
 def _norm(a: Interval) -> float:

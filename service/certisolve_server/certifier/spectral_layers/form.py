@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import TypeAlias
 
 import torch
@@ -31,6 +32,10 @@ ANY = 1 << 40
 
 #: Of entries, more than which are not kept.
 MOST_NUMBERS = 1 << 26
+
+#: At least what underflow costs in one step, as a norm, of factors and entries of at most size 1:
+#: 2^-1022 for each of less than 2^80 products.
+SMALLEST = 2.0**-900
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,9 @@ Axes: TypeAlias = tuple[tuple[Atom, ...], ...]
 class Entries:
     """What a tensor takes of one source.
 
+    Raises:
+        NotCertified: a number overflowed.
+
     Args:
         places: indices along the waves, in the order in which these occur, (entries, waves).
         frequencies: k, or `ANY`, (entries, axes of the grid).
@@ -79,23 +87,44 @@ class Entries:
     error: float
     scale: Fraction = Fraction(1)
 
-    @property
+    def __post_init__(self) -> None:
+        # False of NaN.
+        if not (self.error < math.inf and bool(self.values.isfinite().all())):
+            raise NotCertified("the numbers of spectral layers overflow")
+
+    @cached_property
     def size(self) -> float:
-        """At least the norm of what the entries hold.
+        """At least the norm of what the entries hold; 0 of zeros alone.
 
         Of entries that treat different axes alike, 2^axes may meet at one frequency.
         """
-        squares = (self.values.real.square() + self.values.imag.square()).sum()
-        terms = 2 * max(1, self.values.numel()) + 8
+        parts = torch.view_as_real(self.values)
+        largest = float(parts.abs().amax()) if parts.numel() else 0.0
+        if largest == 0.0:
+            return 0.0
+        # Of quotients by the largest one, no square matters that underflows, and none overflows.
+        root = math.sqrt(float((parts / largest).square().sum()))
         meeting = math.sqrt(2 ** int(self.frequencies.shape[1]))
-        size = math.sqrt(float(squares)) * meeting * (1.0 + 2.0 * gamma(terms))
-        return size * abs(float(self.scale)) * (1.0 + 2.0**-50)
+        size = largest * root * meeting * (1.0 + 2.0 * gamma(parts.numel() + 8))
+        return size * abs(float(self.scale)) * (1.0 + 2.0**-50) + SMALLEST
+
+    def error_after(self, norm: float, deviation: float, roundings: int) -> float:
+        """At least the error of the image of all of it under a linear map.
+
+        Args:
+            norm: of the map that the entries are multiplied with is at most this.
+            deviation: of that from the map that is meant is at most this.
+            roundings: of a number of the image at most so many, in real and imaginary part.
+        """
+        error = more(norm * self.error * (1.0 + 2.0**-50), deviation, self.norm)
+        error = more(error, gamma(roundings) * norm, self.size)
+        return more(error, SMALLEST, 1.0 + norm + self.size)
 
     def unscaled(self) -> "Entries":
         """The same with a scale of 1."""
         if self.scale == 1:
             return self
-        error = more(self.error, 2.0**-50, self.size)
+        error = more(self.error, 2.0**-50, self.size) + SMALLEST
         values = self.values * float(self.scale)
         return replace(self, values=values, error=error, scale=Fraction(1))
 
@@ -138,12 +167,6 @@ class Form:
         return Form(self.axes if axes is None else axes, terms)
 
 
-def position(form: Form, axis: int, place: int, kind: type) -> int:
-    """How many atoms of this kind come before one of an axis."""
-    before = [atom for each in form.axes[:axis] for atom in each] + list(form.axes[axis][:place])
-    return sum(isinstance(atom, kind) for atom in before)
-
-
 def merged(entries: Entries) -> Entries:
     """Entries of one place and frequency added, zeros left out."""
     if entries.values.numel() > MOST_NUMBERS:
@@ -160,7 +183,7 @@ def merged(entries: Entries) -> Entries:
         values = values.index_add(0, inverse, entries.values)
     else:
         values = torch.empty_like(values).index_copy(0, inverse, values)
-    kept = values.flatten(1).abs().amax(1) > 0
+    kept = (values != 0).flatten(1).any(1)
     waves = entries.places.shape[1]
     return replace(
         entries,
@@ -172,46 +195,5 @@ def merged(entries: Entries) -> Entries:
 
 
 def more(error: float, factor: float, size: float) -> float:
-    """At least error + factor * size."""
+    """At least error + factor * size, up to underflow."""
     return (error + factor * size * (1.0 + 2.0**-50)) * (1.0 + 2.0**-50)
-
-
-def spread(form: Form, axis: int, place: int) -> Form:
-    """With an atom of channels as waves."""
-    atom = form.axes[axis][place]
-    dense, wave = position(form, axis, place, Dense), position(form, axis, place, Wave)
-    index = torch.arange(atom.size)
-
-    def change(entries: Entries) -> Entries:
-        values = entries.values.movedim(1 + dense, 1).flatten(0, 1)
-        places = entries.places.repeat_interleave(atom.size, 0)
-        column = index.repeat(entries.places.shape[0])[:, None]
-        places = torch.cat([places[:, :wave], column, places[:, wave:]], 1)
-        frequencies = entries.frequencies.repeat_interleave(atom.size, 0)
-        return merged(replace(entries, places=places, frequencies=frequencies, values=values))
-
-    atoms = (*form.axes[axis][:place], Wave(atom.size), *form.axes[axis][place + 1 :])
-    return form.mapped(change, (*form.axes[:axis], atoms, *form.axes[axis + 1 :]))
-
-
-def permuted(form: Form, order: tuple[int, ...]) -> Form:
-    """Axes in another order."""
-    axes = tuple(form.axes[axis] for axis in order)
-    waves, dense = (_moved(form, order, kind) for kind in (Wave, Dense))
-
-    def change(entries: Entries) -> Entries:
-        channels = [1 + d for d in dense]
-        values = entries.values.permute(0, *channels, entries.values.ndim - 1)
-        return replace(entries, places=entries.places[:, waves], values=values)
-
-    return form.mapped(change, axes)
-
-
-def _moved(form: Form, order: tuple[int, ...], kind: type) -> list[int]:
-    """Where the atoms of a kind were, in the new order."""
-    return [
-        position(form, axis, place, kind)
-        for axis in order
-        for place, atom in enumerate(form.axes[axis])
-        if isinstance(atom, kind)
-    ]

@@ -1,5 +1,6 @@
 """Norms of problems as those of networks of fields: scales of channels, and one factor."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,7 +10,7 @@ from certisolve_server.certifier.arithmetic.rounding import Numbers
 from certisolve_server.certifier.graph.node import Graph
 from certisolve_server.certifier.norms import Norms
 
-from .form import Entries, Grid
+from .form import SMALLEST, Entries, Grid, more
 from .network import Source, SpectralNetwork
 
 
@@ -45,17 +46,15 @@ def measured(network: SpectralNetwork, graph: Graph, norms: Norms) -> Measured:
 
 def _of_inputs(network: SpectralNetwork, graph: Graph, norms: Norms) -> list[Numbers]:
     """The least weight of each channel of each input."""
-    weights, start, found = norms.input_weights, 0, []
-    for number, each in enumerate(graph.inputs):
-        source = network.sources[number]
-        if weights is None:
-            found.append(torch.ones(source.channels, dtype=torch.float64))
-            continue
-        size = int(torch.tensor(each.shape).prod())
-        own = weights.rearranged(lambda ends, at=start, n=size: ends[at : at + n])  # type: ignore[misc]
-        start += size
-        found.append(_by_channel(own, source).lower.amin(1))
-    return found
+    sources, weights = network.sources[: network.inputs], norms.input_weights
+    if weights is None:
+        return [torch.ones(each.channels, dtype=torch.float64) for each in sources]
+    sizes = [math.prod(each.shape) for each in graph.inputs]
+    ends = zip(*(torch.split(end, sizes) for end in (weights.lower, weights.upper)), strict=True)
+    return [
+        _by_channel(Interval(*own), each).lower.amin(1)
+        for own, each in zip(ends, sources, strict=True)
+    ]
 
 
 def _of_output(network: SpectralNetwork, norms: Norms) -> Numbers:
@@ -82,5 +81,5 @@ def _scaled(entries: Entries, factors: Numbers, by_rows: bool) -> Entries:
     """Rows, or columns, times factors of at most 1; rounding counted."""
     scale = factors.clamp(max=1.0)
     scale = scale[:, None] if by_rows else scale
-    error = (entries.error + 2.0**-51 * entries.size) * (1.0 + 2.0**-50)
+    error = more(entries.error, 2.0**-51, entries.size) + SMALLEST
     return replace(entries, values=entries.values * scale, error=error)
