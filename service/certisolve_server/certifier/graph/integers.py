@@ -4,7 +4,7 @@ They are computed exactly or not at all. An integer that overflowed would wrap a
 word, so arithmetic is done in int64 and in float64, and both have to agree below 2**53.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -63,6 +63,11 @@ _DTYPES: Mapping[Kind, torch.dtype] = MappingProxyType(
     {"integer": torch.int64, "boolean": torch.bool, "real": torch.float64}
 )
 
+_COUNTS = frozenset({"aten.arange.default", "aten.arange.start", "aten.arange.start_step"})
+
+# In which a program may be executed.
+_FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+
 #: Of integer and boolean results; all else is refused where a number of a model depends on it.
 INTEGER_OPERATORS = _ARITHMETIC | _COMPARISONS | _LOGIC | _MOVES
 
@@ -70,9 +75,9 @@ INTEGER_OPERATORS = _ARITHMETIC | _COMPARISONS | _LOGIC | _MOVES
 def evaluate_integers(node: Node, constants: Mapping[str, Constant]) -> Tensor | None:
     """The result of a node of integers or booleans, or None where it cannot be had exactly.
 
-    None for operators that are not listed, for integers other than int64, and for comparisons of
-    numbers that are enclosed but not known: whether such a comparison holds may differ between two
-    points of the enclosure.
+    None for operators that are not listed, for integers other than int64, for counts by fractions,
+    and for comparisons of numbers that are enclosed but not known, or that torch rounds before it
+    compares them: whether such a comparison holds may differ between two points of the enclosure.
 
     Raises:
         NotCertified: an integer leaves the range in which int64 and float64 agree.
@@ -80,14 +85,13 @@ def evaluate_integers(node: Node, constants: Mapping[str, Constant]) -> Tensor |
     if node.operator not in INTEGER_OPERATORS:
         return None
     operands = [constants[ref.name] for ref in node.refs]
-    if any(each.kind not in _DTYPES for each in operands):
-        return None
-    if any(not torch.equal(each.value.lower, each.value.upper) for each in operands):
-        return None
-    if any(each.kind == "real" for each in operands) and node.operator not in _COMPARISONS:
+    if not _is_known(node, operands):
         return None
     operator = _overload(node.operator)
     result: Tensor = operator(**_call(node, constants, _as_itself))
+    if node.operator in _COMPARISONS and _has_floats(node, operands):
+        twins = (operator(**_rounded(node, constants, dtype)) for dtype in _FLOATS)
+        return result if all(torch.equal(result, twin) for twin in twins) else None
     if node.operator in _ARITHMETIC:
         twin = operator(**_call(node, constants, _as_float))
         if not bool(((result == twin) & (twin.abs() < _EXACT)).all()):
@@ -98,6 +102,47 @@ def evaluate_integers(node: Node, constants: Mapping[str, Constant]) -> Tensor |
 def as_constant(node: Node, result: Tensor) -> Constant:
     """The integers as exact reals."""
     return Constant(node.name, Interval.exact(result.to(torch.float64)), node.kind)
+
+
+def _is_known(node: Node, operands: Sequence[Constant]) -> bool:
+    """Whether all that the node is computed from is known exactly, in a type of its own."""
+    if any(each.kind not in _DTYPES for each in operands):
+        return False
+    if any(not torch.equal(each.value.lower, each.value.upper) for each in operands):
+        return False
+    if node.operator in _COUNTS:
+        return all(map(_is_whole, node.arguments.values()))
+    return node.operator in _COMPARISONS or all(each.kind != "real" for each in operands)
+
+
+def _is_whole(argument: Argument) -> bool:
+    """False of a fraction, of which torch keeps the whole part in some places."""
+    return not isinstance(argument, float) or argument.is_integer()
+
+
+def _has_floats(node: Node, operands: Sequence[Constant]) -> bool:
+    numbers = (isinstance(value, float) for value in node.arguments.values())
+    return any(numbers) or any(each.kind == "real" for each in operands)
+
+
+def _rounded(node: Node, constants: Mapping[str, Constant], dtype: torch.dtype) -> dict[str, Any]:
+    """The operands of a comparison in the type of one of them.
+
+    Numbers, tensors without axes and integers give way to floats in tensors with axes.
+    """
+
+    def read(constant: Constant) -> Tensor:
+        value = constant.value.lower
+        is_kept = constant.kind == "real" and value.ndim > 0
+        return value if is_kept else value.to(dtype).double()
+
+    called = _call(node, constants, read)
+    return {
+        name: float(torch.tensor(value, dtype=torch.float64).to(dtype))
+        if isinstance(value, int | float)
+        else value
+        for name, value in called.items()
+    }
 
 
 def _overload(operator: str) -> Callable[..., Any]:
