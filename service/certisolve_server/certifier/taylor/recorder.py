@@ -192,7 +192,9 @@ class _Recorder:
     def _affine(self, form: Abstraction) -> Affine:
         sources, terms = [], 1
         for name, block in sorted(form.jacobian.items(), key=lambda item: int(item[0])):
-            matrix = block.rearranged(lambda ends: ends[0].flatten(1).mT.contiguous())
+            matrix = block.rearranged(
+                lambda ends: ends[0].reshape(ends.shape[1], -1).mT.contiguous()
+            )
             center, radius = matrix.midpoint_radius()
             errors = None if not bool((radius > 0).any()) else radius
             if not bool((matrix.magnitude <= _LARGEST_ENTRY).all()):

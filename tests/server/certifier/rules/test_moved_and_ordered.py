@@ -1,14 +1,20 @@
 """Rules for padding, normalisation, contractions and order, held to what the programs do."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
+from all_bounds import assert_sound
 from certisolve_server.certifier.domain import box
 from certisolve_server.certifier.errors import PossiblyDiscontinuous, UnsupportedOperator
 from certisolve_server.certifier.methods.mean_value import enclose
+from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.prepare import prepare
+from certisolve_server.certifier.problem import Problem
+from certisolve_server.certifier.region import Ball
 from small_networks import Applied, exported, in_float64, sampled, steepest
 
 
@@ -136,3 +142,27 @@ def test_statistics_of_the_batch_are_declined():
     program = exported(layer, (2, 3))
     with pytest.raises(UnsupportedOperator):
         enclosed(program, torch.zeros(2, 3).double(), torch.ones(2, 3).double())
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.sum().sum(0) * x,
+        lambda x: x.sum().mean(-1) * x,
+        lambda x: x.sum().cumsum(0) * x,
+        lambda x: x.sum().prod(0) * x,
+        lambda x: torch.sin(x.sum()),
+    ],
+    ids=["sum", "mean", "cumsum", "prod", "one number of all"],
+)
+def test_one_number_has_no_axes(function):
+    graph = prepare(exported(Applied(function), (1, 3)), {"x": (1, 3)})
+    center = {"x": torch.full((1, 3), 0.3, dtype=torch.float64)}
+    bounds = assert_sound(Problem(graph, Ball(center, 0.1, "l2"), Norms("l2", "l2")), 20, 2)
+    assert bounds["splitting"] < math.inf
+
+
+@pytest.mark.parametrize("exponent", [math.inf, math.nan, 1e300])
+def test_powers_without_end_are_refused(exponent):
+    with pytest.raises(UnsupportedOperator, match=r"aten\.pow"):
+        prepare(exported(Applied(lambda x: x**exponent), (1, 3)), {"x": (1, 3)})
