@@ -67,6 +67,15 @@ def stacked(_precision: Precision, tensors: Sequence[Known], dim: int) -> Deviat
     return _side_by_side(tensors, torch.stack([each.deviation.entries for each in tensors], dim))
 
 
+def _writing(overload: Callable[..., Tensor]) -> Rule:
+    def write(_precision: Precision, self: Known, src: Known, **arguments: Any) -> Deviation:
+        return _side_by_side(
+            [self, src], overload(self.deviation.entries, src.deviation.entries, **arguments)
+        )
+
+    return write
+
+
 def selected(_precision: Precision, condition: Known, self: Operand, other: Operand) -> Deviation:
     """One or the other by a condition that is known."""
     if condition.varies or not condition.hull.is_exact:
@@ -131,6 +140,8 @@ RULES: Rules = {
     "aten.squeeze.dims": _moving(torch.ops.aten.squeeze.dims),
     "aten.swapaxes.default": _moving(torch.ops.aten.swapaxes.default),
     "aten.select.int": _moving(torch.ops.aten.select.int),
+    "aten.select_scatter.default": _writing(torch.ops.aten.select_scatter.default),
+    "aten.slice_scatter.default": _writing(torch.ops.aten.slice_scatter.default),
     "aten.slice.Tensor": _moving(torch.ops.aten.slice.Tensor),
     "aten.squeeze.dim": _moving(torch.ops.aten.squeeze.dim),
     "aten.t.default": _moving(torch.ops.aten.t.default),

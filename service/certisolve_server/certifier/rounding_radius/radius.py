@@ -20,7 +20,7 @@ from certisolve_server.certifier.arithmetic import (
 )
 from certisolve_server.certifier.arithmetic.rounding import product_up
 from certisolve_server.certifier.domain import values
-from certisolve_server.certifier.errors import NotCertified, UnsupportedOperator
+from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.graph.fold import fold
 from certisolve_server.certifier.graph.lower import lower
 from certisolve_server.certifier.graph.node import Constant, Graph, Node
@@ -35,8 +35,6 @@ from .deviation import Deviation, Known, largest, widened
 from .precision import FLOAT32, Precision
 from .walk import Walk
 
-_COMPARISONS = frozenset({"eq", "ge", "gt", "le", "lt", "ne"})
-
 
 def executed(
     program: ExportedProgram,
@@ -48,14 +46,9 @@ def executed(
 
     Arguments and errors as of `prepare`; the frozen inputs are those that the program is given, in
     its type.
-
-    Raises:
-        UnsupportedOperator: a comparison may come out otherwise in float32 than of reals.
     """
     require_ieee_threads()
-    graph = lower(program, shapes, frozen or {}, output)
-    _refuse_comparisons(graph)
-    return recognise_splines(fold(graph, _held))
+    return recognise_splines(fold(lower(program, shapes, frozen or {}, output), _held))
 
 
 def rounding_radius(
@@ -94,30 +87,9 @@ def rounding_radius(
 def _held(node: Node, constants: Mapping[str, Constant]) -> Interval | None:
     """The value of a node of constants that is moved alone, and fits into the floats."""
     value = evaluate_exactly(node, constants)
-    return value if value is not None and _fits(value) else None
-
-
-def _fits(value: Interval) -> bool:
-    return not bool(FLOAT32.of_constants(value.lower).any())
-
-
-def _refuse_comparisons(graph: Graph) -> None:
-    """Returns if no number is compared that rounding could move across another.
-
-    Raises:
-        UnsupportedOperator: one is.
-    """
-    for node in graph.nodes:
-        if node.operator.split(".")[1] not in _COMPARISONS:
-            continue
-        numbers = [each for each in node.arguments.values() if isinstance(each, int | float)]
-        stored = [
-            graph.constants[ref.name].value for ref in node.refs if ref.name in graph.constants
-        ]
-        fits = all(FLOAT32.of_number(float(each)) == 0.0 for each in numbers)
-        if not fits or not all(_fits(each) for each in stored):
-            reason = "compares a number that is rounded before"
-            raise UnsupportedOperator(node.operator, node.name, reason)
+    if value is None or bool(FLOAT32.of_constants(value.lower).any()):
+        return None
+    return value
 
 
 def _values(graph: Graph, region: Region) -> Mapping[str, Interval]:

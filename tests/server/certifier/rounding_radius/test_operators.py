@@ -10,6 +10,7 @@ from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.region import Ball
 from certisolve_server.certifier.rounding_radius import executed, rounding_radius
+from slow_ones import mostly_slow
 from small_networks import Applied, exported
 
 _F = nn.functional
@@ -49,6 +50,8 @@ OPERATORS = {
     "max": lambda x: (x.view(2, 3) / 3.0).max(1).values + (x.view(2, 3) / 7.0).min(1)[0],
     "max of two": lambda x: torch.max(0.3 * x[:, :3], x[:, 3:]) * torch.min(x[:, :3], x[:, 3:]),
     "max_pool2d": lambda x: _F.max_pool2d(0.3 * x.view(1, 2, 3), 2, 1),
+    "slice_scatter": lambda x: torch.slice_scatter(0.3 * x, 0.7 * x[:, :2], 1, 1, 5, 2),
+    "select_scatter": lambda x: torch.select_scatter(0.3 * x, x[:, 0] / 3.0, 1, 4),
     "max_pool1d": lambda x: _F.max_pool1d(0.3 * x.view(1, 1, 6), 3, 2, 1),
     "max_pool3d": lambda x: _F.max_pool3d(0.3 * x.view(1, 1, 2, 3), (1, 2, 2)),
     "largest of parts": lambda x: _F.adaptive_max_pool1d(0.3 * x.view(1, 1, 6), 4),
@@ -121,7 +124,7 @@ def seen_and_proven(name, points, radius):
     return seen, proven
 
 
-@pytest.mark.parametrize("where", POINTS)
+@pytest.mark.parametrize("where", mostly_slow(POINTS, {"usual", "near each other"}))
 @pytest.mark.parametrize("name", OPERATORS)
 def test_operators_stay_within_the_radius(name, where):
     points, radius = POINTS[where]
@@ -134,3 +137,16 @@ def test_operators_stay_within_the_radius(name, where):
         assert off <= bound
     if where == "usual":
         assert 0.0 < proven[0] < 2e4 * max(seen[0], 2.0**-24)
+
+
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_convolutions_are_sums_of_products_alone(batch_size):
+    """Ways with fewer products, which the rule does not hold of, would leak from a large entry."""
+    generator = torch.Generator().manual_seed(0)
+    kernel = torch.randn(16, 16, 3, 3, generator=generator)
+    image = torch.zeros(batch_size, 16, 16, 16)
+    image[:, :, 7, 7] = 1e6 * torch.randn(batch_size, 16, generator=generator)
+    for convolve in (_F.conv2d, _F.conv_transpose2d):
+        result = convolve(image, kernel, padding=1)
+        result[:, :, 6:9, 6:9] = 0.0
+        assert not bool(result.any())
