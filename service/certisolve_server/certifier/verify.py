@@ -86,10 +86,10 @@ def _upper(problem: Problem, claim: Claim, methods: Sequence[Method]) -> float:
         raise NotCertified(f"no method is called {claim.method!r}; there are {', '.join(known)}")
     try:
         proven = known[claim.method].recheck(problem, claim.evidence)
-    except (LookupError, TypeError, ValueError, OverflowError, InvalidRequest) as error:
-        raise NotCertified(f"the evidence of {claim.method} is malformed: {error}") from error
     except (NotABound, OutsideDomain) as error:
         raise NotCertified(f"the evidence of {claim.method} proves nothing: {error}") from error
+    except (LookupError, TypeError, ValueError, OverflowError, InvalidRequest) as error:
+        raise NotCertified(f"the evidence of {claim.method} is malformed: {error}") from error
     # False of NaN.
     if not proven <= claim.upper:
         raise NotCertified(f"{claim.method} proves {proven}, not {claim.upper}")

@@ -14,9 +14,9 @@ from .errors import OutsideDomain as OutsideDomain
 from .interval import Interval as Interval
 from .interval import Operand as Operand
 from .interval import as_interval as as_interval
-from .interval import concatenate as concatenate
-from .interval import stack as stack
-from .interval import where as where
+from .joining import concatenate as concatenate
+from .joining import stack as stack
+from .joining import where as where
 from .norms import Norm as Norm
 from .norms import operator_norm as operator_norm
 from .products import convolution as convolution

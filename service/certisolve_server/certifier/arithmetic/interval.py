@@ -10,12 +10,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from .conversion import exactly, in_float64
 from .environment import require_ieee_arithmetic
 from .errors import NotABound, OutsideDomain
-from .powers import power_down, power_up
+from .powers import odd_power_down, power_down, power_up
 from .rounding import Numbers, down, sum_down, sum_up, up
-
-_EXACT_INTEGERS = 1 << 53
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -54,18 +53,18 @@ class Interval:
     @classmethod
     def exact(cls, values: Tensor | float) -> Self:
         """The one tensor `values`: finite numbers of any real type that float64 holds exactly."""
-        point = _exactly(values)
+        point = exactly(values)
         return cls(point, point)
 
     @classmethod
     def between(cls, lower: Tensor | float, upper: Tensor | float) -> Self:
         """From `lower` to `upper`, broadcast; both are taken exactly and may be infinite."""
-        return cls(*_broadcast(_in_float64(lower), _in_float64(upper)))
+        return cls(*_broadcast(in_float64(lower), in_float64(upper)))
 
     @classmethod
     def ball(cls, center: Tensor | float, radius: Tensor | float) -> Self:
         """From `center - radius` to `center + radius`, broadcast; the radius is not negative."""
-        c, r = _broadcast(_exactly(center), _in_float64(radius))
+        c, r = _broadcast(exactly(center), in_float64(radius))
         if not bool((r >= 0).all()):
             raise NotABound("a radius is NaN or negative")
         return cls(sum_down(c, -r), sum_up(c, r))
@@ -73,7 +72,7 @@ class Interval:
     @classmethod
     def near(cls, constant: float) -> Self:
         """The neighbours of a float: holds the real number that it was correctly rounded from."""
-        return cls(down(_exactly(constant)), up(_exactly(constant)))
+        return cls(down(exactly(constant)), up(exactly(constant)))
 
     @classmethod
     def of_fraction(cls, number: Fraction) -> Self:
@@ -84,7 +83,8 @@ class Interval:
     @classmethod
     def entire(cls, shape: Sequence[int]) -> Self:
         """No bound at all."""
-        return cls(torch.full(tuple(shape), -math.inf, dtype=torch.float64), _infinite(shape))
+        infinite = torch.full(tuple(shape), math.inf, dtype=torch.float64)
+        return cls(-infinite, infinite)
 
     @property
     def shape(self) -> torch.Size:
@@ -205,7 +205,7 @@ class Interval:
             return (1.0 / self) ** -exponent
         if exponent % 2:
             return Interval(
-                _odd_power_down(self.lower, exponent), -_odd_power_down(-self.upper, exponent)
+                odd_power_down(self.lower, exponent), -odd_power_down(-self.upper, exponent)
             )
         return Interval(power_down(self.mignitude, exponent), power_up(self.magnitude, exponent))
 
@@ -216,29 +216,6 @@ Operand = Interval | Tensor | float
 def as_interval(operand: Operand) -> Interval:
     """An interval as it is; numbers and tensors exactly."""
     return operand if isinstance(operand, Interval) else Interval.exact(operand)
-
-
-def where(condition: Tensor, x: Interval, y: Interval) -> Interval:
-    """Of two intervals, x where the condition holds and y elsewhere, broadcast."""
-    return Interval(
-        torch.where(condition, x.lower, y.lower), torch.where(condition, x.upper, y.upper)
-    )
-
-
-def concatenate(parts: Sequence[Interval], dim: int) -> Interval:
-    """Intervals one after another along an axis that exists."""
-    return Interval(
-        torch.cat([part.lower for part in parts], dim),
-        torch.cat([part.upper for part in parts], dim),
-    )
-
-
-def stack(parts: Sequence[Interval], dim: int) -> Interval:
-    """Intervals of one shape along an axis that is new."""
-    return Interval(
-        torch.stack([part.lower for part in parts], dim),
-        torch.stack([part.upper for part in parts], dim),
-    )
 
 
 def _between_products(x: Interval, y: Interval) -> Interval:
@@ -288,42 +265,7 @@ def _around(operation: Callable[[Tensor, Tensor], Tensor], x: Interval, y: Inter
     return Interval(lower, upper)
 
 
-def _odd_power_down(x: Numbers, exponent: int) -> Numbers:
-    """At most x^n for an odd n."""
-    size = x.abs()
-    return torch.where(x < 0, -power_up(size, exponent), power_down(size, exponent))
-
-
 def _broadcast(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
     """Both in the shape that they have together."""
     shape = (x <= y).shape
     return x.expand(shape), y.expand(shape)
-
-
-def _exactly(values: Tensor | float) -> Numbers:
-    """Finite numbers as float64, or NotABound."""
-    numbers = _in_float64(values)
-    if not bool(numbers.isfinite().all()):
-        raise NotABound("exact numbers are finite, and one is infinite or NaN")
-    return numbers
-
-
-def _in_float64(values: Tensor | float) -> Numbers:
-    """Numbers as float64, or NotABound where that would round."""
-    if isinstance(values, int) and abs(values) > _EXACT_INTEGERS:
-        raise NotABound(f"float64 does not hold {values}")
-    if isinstance(values, int | float):
-        return torch.tensor(values, dtype=torch.float64)
-    if not isinstance(values, Tensor):
-        # Of a list or a fraction torch would round what it cannot hold, without a word.
-        raise TypeError(f"exact operands are tensors, floats and integers, not {type(values)}")
-    if values.is_complex():
-        raise NotABound("bounds are of real numbers; bound both parts of complex ones")
-    is_small = values.is_floating_point() or values.numel() == 0
-    if not is_small and max(int(values.max()), -int(values.min())) > _EXACT_INTEGERS:
-        raise NotABound("float64 does not hold every integer above 2^53")
-    return values.detach().to(device="cpu", dtype=torch.float64)
-
-
-def _infinite(shape: Sequence[int]) -> Numbers:
-    return torch.full(tuple(shape), math.inf, dtype=torch.float64)

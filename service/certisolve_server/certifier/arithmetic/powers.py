@@ -1,4 +1,4 @@
-"""Powers of numbers that are not negative, rounded in one direction."""
+"""Powers of numbers, rounded in one direction."""
 
 from collections.abc import Callable
 
@@ -15,6 +15,12 @@ def power_up(x: Numbers, exponent: int) -> Numbers:
 def power_down(x: Numbers, exponent: int) -> Numbers:
     """At most x^n, and at least 0, for x >= 0 and an integer n >= 0."""
     return _by_squaring(product_down, x, exponent)
+
+
+def odd_power_down(x: Numbers, exponent: int) -> Numbers:
+    """At most x^n for an odd n."""
+    size = x.abs()
+    return torch.where(x < 0, -power_up(size, exponent), power_down(size, exponent))
 
 
 def _by_squaring(

@@ -2,6 +2,7 @@
 
 from .function import BinaryFunction as BinaryFunction
 from .function import Function as Function
+from .function import JointFunction as JointFunction
 from .registry import all_binary_functions as all_binary_functions
 from .registry import all_functions as all_functions
 from .registry import find as find
@@ -10,6 +11,7 @@ from .registry import find_binary as find_binary
 __all__ = [
     "BinaryFunction",
     "Function",
+    "JointFunction",
     "all_binary_functions",
     "all_functions",
     "find",

@@ -55,6 +55,23 @@ class Function(ABC):
         return [of_order[order](x) for order in orders]
 
 
+class JointFunction(Function):
+    """A function whose value and derivatives are enclosed at once, by `jet`."""
+
+    def value(self, x: Interval) -> Interval:
+        return self.jet(x, (0,))[0]
+
+    def derivative(self, x: Interval) -> Interval:
+        return self.jet(x, (1,))[0]
+
+    def second_derivative(self, x: Interval) -> Interval:
+        return self.jet(x, (2,))[0]
+
+    @abstractmethod
+    def jet(self, x: Interval, orders: Sequence[int]) -> list[Interval]:
+        """As of `Function`, whose other methods are made of it."""
+
+
 class BinaryFunction(ABC):
     """A continuous function of two real numbers, applied element by element, with broadcasting."""
 

@@ -10,6 +10,7 @@ from certisolve_server.certifier.arithmetic import Interval
 
 from .function import Function
 from .pieces import Extremum, Tail, on_pieces
+from .sampled import Sampled, Turn
 
 _LARGEST = torch.finfo(torch.float64).max
 
@@ -52,3 +53,39 @@ class Gated(Function):
     def derivative(self, x: Interval) -> Interval:
         left, right = Tail(-self.far, 0.0), Tail(self.far, 1.0)
         return on_pieces(self.near_slope, x, (self.opposite, self.steepest), left, right)
+
+
+class SampledGate(Gated, Sampled):
+    """Of which samples are known wherever it is not yet next to its limits.
+
+    Attributes:
+        curved: where the third derivative is 0: least, largest and least second derivative.
+    """
+
+    curved: ClassVar[tuple[Extremum, Extremum, Extremum]]
+
+    @staticmethod
+    @abstractmethod
+    def near_curvature(x: Interval) -> Interval:
+        """Holds the second derivatives on x, tight if x is narrow."""
+
+    @property
+    def near(self) -> float:
+        return self.far
+
+    def second_derivative(self, x: Interval) -> Interval:
+        left, right = Tail(-self.far, 0.0), Tail(self.far, 0.0)
+        return on_pieces(self.near_curvature, x, self.curved, left, right)
+
+    def turns(self) -> list[list[Turn]]:
+        slope, curvature = self.near_slope, self.near_curvature
+        first, top, last = self.curved
+        return [
+            [Turn(self.minimum, self.near_value, False)],
+            [Turn(self.opposite, slope, False), Turn(self.steepest, slope, True)],
+            [
+                Turn(first, curvature, False),
+                Turn(top, curvature, True),
+                Turn(last, curvature, False),
+            ],
+        ]

@@ -9,9 +9,9 @@ from torch import Tensor
 from certisolve_server.certifier.arithmetic import Interval
 
 from . import library
-from .gated import Gated
-from .pieces import Extremum, Tail, on_pieces
-from .sampled import Sample, Sampled, Turn
+from .gated import SampledGate
+from .pieces import Extremum
+from .sampled import Sample
 
 # Correctly rounded from the square root of 2 and from 1 / sqrt(2 pi).
 _ROOT_OF_TWO = 1.4142135623730951
@@ -22,24 +22,19 @@ _NORMAL_DENSITY_AT_ZERO = 0.3989422804014327
 # than 2^-53 times |x| phi(x), below 1/4, and phi by 2^-53 x^2 phi(x), below 1/3, for each.
 _ERROR = 2.0**-47
 
-# Where the third derivative phi(x) x (x^2 - 4) is 0.
-_CURVED = (Extremum(-2.0, -2.0), Extremum(0.0, 0.0), Extremum(2.0, 2.0))
-
 
 @dataclass(frozen=True)
-class GeluErf(Gated, Sampled):
+class GeluErf(SampledGate):
     """x Phi(x); slopes are between -0.1289041452 and 1.1289041452."""
 
     # Where Phi(x) + x phi(x) = 0.
     minimum: ClassVar = Extremum(-0.7517915246935645, -0.7517915246935644)
     # Where the second derivative phi(x) (2 - x^2) is 0: the square root of 2, and its negative.
     steepest: ClassVar = Extremum(1.414213562373095, 1.4142135623730951)
+    # Where the third derivative phi(x) x (x^2 - 4) is 0.
+    curved: ClassVar = (Extremum(-2.0, -2.0), Extremum(0.0, 0.0), Extremum(2.0, 2.0))
     # Phi(-38) is below the least normal number.
     far: ClassVar = 38.0
-
-    @property
-    def near(self) -> float:
-        return self.far
 
     @staticmethod
     def near_value(x: Interval) -> Interval:
@@ -50,8 +45,10 @@ class GeluErf(Gated, Sampled):
         """Phi(x) + x phi(x)."""
         return _distribution(x) + x * _density(x)
 
-    def second_derivative(self, x: Interval) -> Interval:
-        return on_pieces(_curvature, x, _CURVED, Tail(-self.far, 0.0), Tail(self.far, 0.0))
+    @staticmethod
+    def near_curvature(x: Interval) -> Interval:
+        """phi(x) (2 - x^2)."""
+        return _density(x) * (2.0 - x.square())
 
     def samples(self, x: Tensor) -> list[Sample]:
         share = 0.5 * torch.erfc(-x / _ROOT_OF_TWO)
@@ -62,18 +59,6 @@ class GeluErf(Gated, Sampled):
             Sample(share + x * density, 2.0 * _ERROR * (1.0 + size)),
             Sample(density * (2.0 - x * x), 2.0 * _ERROR * (2.0 + x * x)),
         ]
-
-    def turns(self) -> list[list[Turn]]:
-        slope = self.near_slope
-        return [
-            [Turn(self.minimum, self.near_value, False)],
-            [Turn(self.opposite, slope, False), Turn(self.steepest, slope, True)],
-            [Turn(place, _curvature, place.lower == 0.0) for place in _CURVED],
-        ]
-
-
-def _curvature(x: Interval) -> Interval:
-    return _density(x) * (2.0 - x.square())
 
 
 def _distribution(x: Interval) -> Interval:

@@ -8,19 +8,14 @@ from torch import Tensor
 from certisolve_server.certifier.arithmetic import Interval
 
 from . import library
-from .gated import Gated
+from .gated import SampledGate
 from .logistic import ERROR, NEAR, logistic
-from .pieces import Extremum, Tail, on_pieces
-from .sampled import Sample, Sampled, Turn
-
-# Where the third derivative s'(x) (-3 t - x/2 + 3 x t^2 / 2), t = tanh(x / 2), is 0 beside 0:
-# 3 t / x + 1/2 - 3 t^2 / 2 falls on x > 0, so there is one such place on each side.
-_LEAST_CURVED = Extremum(3.4358409935351104, 3.435840993535111)
-_CURVED = (Extremum(-_LEAST_CURVED.upper, -_LEAST_CURVED.lower), Extremum(0.0, 0.0), _LEAST_CURVED)
+from .pieces import Extremum
+from .sampled import Sample
 
 
 @dataclass(frozen=True)
-class Silu(Gated, Sampled):
+class Silu(SampledGate):
     """x s(x); slopes are between -0.0998393201 and 1.0998393201."""
 
     # Where 1 + x s(-x) = 0.
@@ -28,11 +23,14 @@ class Silu(Gated, Sampled):
     # Where the second derivative s'(x) (2 - x tanh(x / 2)) is 0; x tanh(x / 2) is even and grows
     # with |x|, so there are just two such places.
     steepest: ClassVar = Extremum(2.3993572805154675, 2.399357280515468)
+    # Where the third derivative s'(x) (-3 t - x/2 + 3 x t^2 / 2), t = tanh(x / 2), is 0; as
+    # 3 t / x + 1/2 - 3 t^2 / 2 falls on x > 0, there is one such place on each side of 0.
+    curved: ClassVar = (
+        Extremum(-3.435840993535111, -3.4358409935351104),
+        Extremum(0.0, 0.0),
+        Extremum(3.4358409935351104, 3.435840993535111),
+    )
     far: ClassVar = NEAR
-
-    @property
-    def near(self) -> float:
-        return NEAR
 
     @staticmethod
     def near_value(x: Interval) -> Interval:
@@ -43,8 +41,11 @@ class Silu(Gated, Sampled):
         """s(x) (1 + x s(-x))."""
         return library.sigmoid(x) * (1.0 + x * library.sigmoid(-x))
 
-    def second_derivative(self, x: Interval) -> Interval:
-        return on_pieces(_curvature, x, _CURVED, Tail(-self.far, 0.0), Tail(self.far, 0.0))
+    @staticmethod
+    def near_curvature(x: Interval) -> Interval:
+        """s(x) s(-x) (2 + x (s(-x) - s(x)))."""
+        share, rest = library.sigmoid(x), library.sigmoid(-x)
+        return share * rest * (2.0 + x * (rest - share))
 
     def samples(self, x: Tensor) -> list[Sample]:
         share, rest = logistic(x)
@@ -55,16 +56,3 @@ class Silu(Gated, Sampled):
             Sample(share * (1.0 + x * rest), 2.0 * ERROR * share * (1.0 + size * rest)),
             Sample(bell * (2.0 + x * (rest - share)), 4.0 * ERROR * bell * (2.0 + size)),
         ]
-
-    def turns(self) -> list[list[Turn]]:
-        slope = self.near_slope
-        return [
-            [Turn(self.minimum, self.near_value, False)],
-            [Turn(self.opposite, slope, False), Turn(self.steepest, slope, True)],
-            [Turn(place, _curvature, place.lower == 0.0) for place in _CURVED],
-        ]
-
-
-def _curvature(x: Interval) -> Interval:
-    share, rest = library.sigmoid(x), library.sigmoid(-x)
-    return share * rest * (2.0 + x * (rest - share))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from certisolve_server.certifier.arithmetic import Interval
-from certisolve_server.certifier.functions import Function
+from certisolve_server.certifier.functions import JointFunction
 from certisolve_server.certifier.functions.silu import Silu
 
 from .base import BaseJet
@@ -32,7 +32,7 @@ _ORDERS = (0, 1, 2)
 _PARTS = 8
 
 
-class SplineEdges(Function):
+class SplineEdges(JointFunction):
     """One function for each pair of an input and an output.
 
     Args:
@@ -60,18 +60,10 @@ class SplineEdges(Function):
         self._polynomials = Polynomials(self._knots, flat)
         self._whole = [RangeTable(*ends) for ends in self._of_whole_cells()]
 
-    def value(self, x: Interval) -> Interval:
-        return self.jet(x, (0,))[0]
-
-    def derivative(self, x: Interval) -> Interval:
-        return self.jet(x, (1,))[0]
-
-    def second_derivative(self, x: Interval) -> Interval:
-        """Of splines of degree 2 and more; the slopes of others jump."""
-        return self.jet(x, (2,))[0]
-
     def jet(self, x: Interval, orders: Sequence[int] = _ORDERS) -> list[Interval]:
         """Ranges of derivatives of these orders, 0 to 2, at once.
+
+        Of splines of degree 1 the second has no bounds: their slopes jump.
 
         Args:
             x: (..., inputs, 1) or (..., inputs, outputs).

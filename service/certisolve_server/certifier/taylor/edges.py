@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from certisolve_server.certifier.arithmetic import Interval
-from certisolve_server.certifier.functions import Function
+from certisolve_server.certifier.functions import JointFunction
 from certisolve_server.certifier.splines import SplineEdges
 
 
-class FlatEdges(Function):
+class FlatEdges(JointFunction):
     """The functions of (rows, inputs, outputs) edges, of intervals (entries, boxes).
 
     Args:
@@ -18,17 +18,7 @@ class FlatEdges(Function):
     def __init__(self, edges: SplineEdges, shape: tuple[int, ...]) -> None:
         self._edges, self._shape = edges, shape
 
-    def value(self, x: Interval) -> Interval:
-        return self.jet(x, (0,))[0]
-
-    def derivative(self, x: Interval) -> Interval:
-        return self.jet(x, (1,))[0]
-
-    def second_derivative(self, x: Interval) -> Interval:
-        return self.jet(x, (2,))[0]
-
     def jet(self, x: Interval, orders: Sequence[int]) -> list[Interval]:
-        """Several derivatives at once."""
         boxes = x.shape[-1]
         shaped = x.rearranged(lambda ends: ends.mT.reshape(boxes, *self._shape))
         return [
