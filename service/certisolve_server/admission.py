@@ -342,12 +342,12 @@ def _choose_resolution(
         if resolution.sizes == wanted:
             return resolution, False
     field = f"inputs.{manifest.inputs[0].name}"
-    known = "; ".join(_text(resolution.sizes) for resolution in manifest.resolutions)
+    known = resolutions_text(manifest)
     if manifest.unvalidated_resolution == "refuse":
-        raise UnvalidatedResolution(f"{_text(wanted)} is not one of: {known}", field=field)
+        raise UnvalidatedResolution(f"{sizes_text(wanted)} is not one of: {known}", field=field)
     if min(wanted.values()) < _MIN_RESAMPLED:
         raise UnvalidatedResolution(
-            f"{_text(wanted)} is too coarse to resample to one of: {known}", field=field
+            f"{sizes_text(wanted)} is too coarse to resample to one of: {known}", field=field
         )
     return min(manifest.resolutions, key=lambda r: _distance(wanted, r.sizes)), True
 
@@ -356,5 +356,11 @@ def _distance(wanted: Mapping[str, int], sizes: Mapping[str, int]) -> float:
     return sum(abs(math.log(wanted[name] / sizes[name])) for name in wanted)
 
 
-def _text(sizes: Mapping[str, int]) -> str:
+def resolutions_text(manifest: Manifest) -> str:
+    """Those that the model was validated on, for people."""
+    return "; ".join(sizes_text(each.sizes) for each in manifest.resolutions)
+
+
+def sizes_text(sizes: Mapping[str, int]) -> str:
+    """Sizes of a grid, for people."""
     return " x ".join(f"{name}={size}" for name, size in sizes.items())

@@ -15,6 +15,7 @@ from certisolve_server.certifier.certificate import Certificate
 from certisolve_server.jobs import Artifact, ModelKey, SolveJob
 
 from . import question, reply
+from .admission import check_subject
 from .programs import Programs
 from .request import BallDomain, BoxDomain, CertifyRequest
 from .search import search
@@ -122,4 +123,5 @@ def _map_key(request: CertifyRequest, model: ModelKey) -> str:
 def _elsewhere(known: Subject, request: CertifyRequest, artifact: Artifact) -> Subject:
     """The same map and norms on another set."""
     manifest = artifact.manifest
-    return known.on(region(request, manifest, variables(request, manifest)))
+    checked = check_subject(request, manifest)
+    return known.on(region(checked, manifest, variables(checked, manifest)))

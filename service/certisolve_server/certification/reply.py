@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 
 from certisolve_server.certifier.certificate import Certificate
+from certisolve_server.certifier.methods.registry import METHODS
 from certisolve_server.certifier.region import Point
 from certisolve_server.certifier.witness import Witness
 from certisolve_server.jobs import Array, ModelKey
@@ -29,7 +30,7 @@ def document(
         "lower": certificate.lower,
         "gap": _finite(certificate.gap),
         "status": certificate.status,
-        "reason": _reason(certificate),
+        "reason": _reason(certificate, request.budget_s),
         "method": certificate.method or None,
         "domain": _domain(request),
         "norms": {
@@ -74,12 +75,15 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _reason(certificate: Certificate) -> str | None:
-    """Why there is no upper bound."""
+def _reason(certificate: Certificate, budget_s: float) -> str | None:
+    """Why there is no upper bound; first which methods might find one in more time."""
     if math.isfinite(certificate.upper):
         return None
-    notes = (f"{name}: {note}" for name, note in certificate.notes.items())
-    return "; ".join(notes) or "no method came to an end within the budget"
+    notes = [f"{name}: {note}" for name, note in certificate.notes.items()]
+    late = ", ".join(each.name for each in METHODS if each.name not in certificate.notes)
+    if late and certificate.elapsed_s >= budget_s:
+        notes = [f"no bound by {late} within budget_s; a larger one may do", *notes]
+    return "; ".join(notes)
 
 
 def _methods(certificate: Certificate) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 
 from certify_requests import BALL, CENTER, certify_request
 from certisolve.manifest import Program, Stepping
-from certisolve_server import errors
+from certisolve_server import errors, horizon
 from certisolve_server.certification.admission import check
 from certisolve_server.certification.request import BallDomain, BoxDomain, GlobalDomain
 from helpers import field_manifest, parameter
@@ -151,6 +151,9 @@ def test_parameters_and_steps_are_those_of_the_model():
         outputs=MANIFEST.inputs,
         stepping=Stepping(dt=0.1, max_steps=10),
     )
-    check(certify_request(steps=10, parameters={"nu": 1.0}), manifest, max_budget_s=10.0)
-    assert refusal(certify_request(steps=11), manifest).field == "steps"
+    # As of a solve: beyond what was measured, the answer says so.
+    check(certify_request(steps=11, parameters={"nu": 1.0}), manifest, max_budget_s=10.0)
+    for steps in (0, horizon.MAX_STEPS + 1):
+        assert refusal(certify_request(steps=steps), manifest).field == "steps"
+    assert refusal(certify_request(steps=3, t=0.3), manifest).field == "steps"
     assert refusal(certify_request(parameters={"nu": 1.1}), manifest).field == "parameters.nu"

@@ -15,7 +15,7 @@ from certisolve_server.certifier.arithmetic import Interval, where
 from certisolve_server.certifier.arithmetic.norms import Norm
 from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.region import Ball, Box, Region
-from certisolve_server.errors import InvalidOption, OutOfRange, UnknownInput, WrongShape
+from certisolve_server.errors import InvalidOption, UnknownInput, WrongShape
 
 from .variables import Variables
 
@@ -40,7 +40,7 @@ def norms(
         shape: of it, with a leading axis of one request, before a component is taken.
 
     Raises:
-        InvalidRequest: there is no grid, or scales are not above 0 or of another shape.
+        InvalidRequest: there is no grid, or scales are of another shape or of what is not measured.
     """
     names = request.norms
     specs = {spec.name: spec for spec in manifest.inputs}
@@ -142,12 +142,10 @@ def _scale(
 ) -> Tensor:
     """(entries,) of a tensor: one number, or one for each component of its channel axis."""
     numbers = torch.from_numpy(np.array(scale, np.float64))
-    if not bool(((numbers > 0) & numbers.isfinite()).all()):
-        raise OutOfRange("scales are finite and above 0", field=field)
     if numbers.ndim == 0:
         return numbers.expand(math.prod(shape)).clone()
     channels = [i for i, name in enumerate(spec.axes) if manifest.axes[name].kind == "channel"]
-    if numbers.ndim > 1 or not channels or shape[1 + channels[-1]] != len(numbers):
+    if not channels or shape[1 + channels[-1]] != len(numbers):
         raise WrongShape(
             "use one number, or one for each component of the channel axis", field=field
         )

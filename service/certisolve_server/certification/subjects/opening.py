@@ -6,6 +6,7 @@ from dataclasses import replace
 from torch.export import ExportedProgram
 
 from certisolve.manifest import Manifest, TensorSpec
+from certisolve_server.certification.admission import check_subject
 from certisolve_server.certification.request import CertifyRequest
 from certisolve_server.certifier.dynamics.assembly import Assembly
 from certisolve_server.certifier.dynamics.rollouts import selected
@@ -14,7 +15,7 @@ from certisolve_server.certifier.graph.node import Graph, Ref
 from certisolve_server.certifier.problem import Flow, Problem
 from certisolve_server.certifier.problem import Subject as Map
 from certisolve_server.certifier.rounding_radius import executed
-from certisolve_server.errors import InvalidOption, OutOfRange
+from certisolve_server.errors import OutOfRange
 
 from .asked import Asked
 from .families import described
@@ -37,6 +38,7 @@ def open_subject(request: CertifyRequest, manifest: Manifest, program: ExportedP
         CertifierError: the map has no graph that can be certified: an operator without a rule, one
             that may jump, a family or parameters of which nothing is proven.
     """
+    request = check_subject(request, manifest)
     output = _output(request, manifest)
     inputs = variables(request, manifest)
     where = region(request, manifest, inputs)
@@ -80,13 +82,8 @@ def _wanted(found: Map, request: CertifyRequest, *, literal: bool = False) -> Ma
 
 
 def _output(request: CertifyRequest, manifest: Manifest) -> TensorSpec:
-    if request.output is None:
-        return manifest.outputs[0]
-    for spec in manifest.outputs:
-        if spec.name == request.output:
-            return spec
-    known = ", ".join(spec.name for spec in manifest.outputs)
-    raise InvalidOption(f"{manifest.name} returns {known}", field="output")
+    specs = {spec.name: spec for spec in manifest.outputs}
+    return manifest.outputs[0] if request.output is None else specs[request.output]
 
 
 def _check_component(component: int, count: int) -> None:

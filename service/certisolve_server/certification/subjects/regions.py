@@ -13,7 +13,7 @@ from certisolve_server.certification.request import BallDomain, BoxDomain, Certi
 from certisolve_server.certifier.arithmetic import rounding
 from certisolve_server.certifier.arithmetic.norms import Norm
 from certisolve_server.certifier.region import Ball, Box, Everything, Region
-from certisolve_server.errors import InvalidOption, OutOfRange
+from certisolve_server.errors import InvalidOption
 from certisolve_server.jobs import Array
 
 from .measures import cell_volume
@@ -21,25 +21,20 @@ from .variables import Variables
 
 
 def region(request: CertifyRequest, manifest: Manifest, inputs: Variables) -> Region:
-    """The set, of inputs in the shapes of the graph.
+    """The set of a request that `check_subject` has admitted, in the shapes of the graph.
 
     Raises:
-        InvalidRequest: bounds are crossed, the radius is no length, the center lies outside of the
-            bounds, or the cells of a ball in `grid_l2` are of different volumes.
+        InvalidOption: the cells of a ball in `grid_l2` are of different volumes, or there are none.
     """
     domain = request.domain
     if isinstance(domain, BoxDomain):
-        lower, upper = _points(domain.lower), _points(domain.upper)
-        _check_order(lower, upper)
-        return Box(lower, upper)
+        return Box(_points(domain.lower), _points(domain.upper))
     if isinstance(domain, BallDomain):
         return _ball(domain, manifest, inputs)
     return Everything()
 
 
 def _ball(domain: BallDomain, manifest: Manifest, inputs: Variables) -> Ball:
-    if not 0.0 <= domain.radius < math.inf:
-        raise OutOfRange(f"{domain.radius}: use a finite length, 0 or more", field="domain.radius")
     center = _points(domain.center)
     norm: Norm = "l2" if domain.norm == "grid_l2" else domain.norm
     radius = domain.radius
@@ -51,10 +46,8 @@ def _ball(domain: BallDomain, manifest: Manifest, inputs: Variables) -> Ball:
     reach = math.nextafter(2.0 * radius, math.inf)
     below = {name: rounding.down(point - reach) for name, point in center.items()}
     above = {name: rounding.up(point + reach) for name, point in center.items()}
-    lower, upper = below | _points(domain.lower), above | _points(domain.upper)
-    _check_order(lower, center)
-    _check_order(center, upper)
-    return Ball(center, radius, norm, Box(lower, upper))
+    limits = Box(below | _points(domain.lower), above | _points(domain.upper))
+    return Ball(center, radius, norm, limits)
 
 
 def _in_l2(radius: float, manifest: Manifest, inputs: Variables) -> float:
@@ -78,12 +71,3 @@ def _points(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
         name: torch.from_numpy(np.array(array, np.float64)).unsqueeze(0)
         for name, array in arrays.items()
     }
-
-
-def _check_order(lower: Mapping[str, Tensor], upper: Mapping[str, Tensor]) -> None:
-    for name in lower:
-        if not bool((lower[name] <= upper[name]).all()):
-            raise OutOfRange(
-                "a lower bound is above the upper one, or above the center",
-                field=f"domain.lower.{name}",
-            )

@@ -255,14 +255,14 @@ def test_deviations_of_ensembles_have_no_bound_where_they_may_vanish():
 
 FAULTS = {
     "an unknown input": ("vanderpol-node", {"domain": ball("z", [0.0, 0.0])}, "domain.center.z"),
-    "a missing input": ("kan-formula", {"domain": ball("x", [0.0])}, "domain.center.y"),
+    "a missing input": ("kan-formula", {"domain": ball("x", [0.0])}, "inputs.y"),
     "an input twice": (
         "kan-formula",
         {
             "domain": BallDomain({"x": np.zeros(1), "y": np.zeros(1)}, 0.1, "l2"),
             "inputs": {"y": np.zeros(1)},
         },
-        "domain.center.y",
+        "inputs.y",
     ),
     "a shape": ("vanderpol-node", {"domain": ball("y", [0.0])}, "domain.center.y"),
     "axes": ("vanderpol-node", {"domain": ball("y", [[0.0, 0.0]])}, "domain.center.y"),
@@ -276,7 +276,7 @@ FAULTS = {
     "crossed bounds": (
         "vanderpol-node",
         {"domain": BoxDomain({"y": np.ones(2)}, {"y": np.zeros(2)})},
-        "domain.lower.y",
+        "domain.upper.y",
     ),
     "a center outside": (
         "vanderpol-node",
