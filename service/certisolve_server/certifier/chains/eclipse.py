@@ -6,8 +6,9 @@ P_+ is least at t = max(|alpha|, |beta|) / eta = 1 + |c| / eta. For slopes in [0
 as in the paper.
 
 One number for a layer is far off where its neurons are scaled differently, as in sandwich layers.
-So the same is done for neurons scaled to a Q with ones on the diagonal, and the better of both is
-taken. A search goes on best from the second, which is seldom at the edge of what is feasible.
+So the same is done for neurons scaled to a Q with ones on the diagonal; the best of both and of
+`paths` is taken. A search goes on best from the second, which is seldom at the edge of what is
+feasible, unless that of paths is far better.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -19,7 +20,8 @@ from certisolve_server.certifier.arithmetic.rounding import Numbers
 from certisolve_server.certifier.slices import finished
 
 from .chain import Chain
-from .recursion import Passage, gains, passage
+from .paths import by_paths
+from .recursion import Passage, gains, passage, passages
 from .stages import Stage, stages
 
 #: From Q, (..., r, r), and the share of each r, to mu of each multiplier without the factor t.
@@ -38,9 +40,12 @@ _LEAST_SHARE = 2.0**-40
 
 _MOST_DOUBLINGS = 60
 
+# Of the square of a bound: what is less is worth a start nearer to the edge.
+_FAR = 0.25
+
 
 def closed_form(chain: Chain) -> tuple[Numbers, ...]:
-    """The better of both choices, lambda of each layer, feasible as far as floats can tell."""
+    """The best of all choices, lambda of each layer, feasible as far as floats can tell."""
     return finished(choosing_best(chain))
 
 
@@ -54,7 +59,19 @@ def choosing_best(chain: Chain) -> Generator[None, None, tuple[Numbers, ...]]:
         squared = gain(last, storage)
         if not best or squared < least:
             best, least = found, squared
+    together = yield from by_paths(layers, last)
+    if together is not None and gain_of(layers, last, together) < least:
+        return together
     return best
+
+
+def starting(layers: Sequence[Stage], last: Numbers) -> Generator[None, None, tuple[Numbers, ...]]:
+    """Multipliers from which a search goes on best."""
+    inside, storage = yield from choosing(layers, by_neuron)
+    together = yield from by_paths(layers, last)
+    if together is None or not gain_of(layers, last, together) < _FAR * gain(last, storage):
+        return inside
+    return together
 
 
 def multipliers(chain: Chain, choice: Choice) -> tuple[Numbers, ...]:
@@ -101,6 +118,12 @@ def gain(last: Numbers, storage: Numbers | None) -> float:
     if not bool(squared.isfinite().all()):
         return float("inf")
     return float(torch.linalg.eigvalsh(squared).max())
+
+
+def gain_of(layers: Sequence[Stage], last: Numbers, multipliers: Sequence[Numbers]) -> float:
+    """About the square of the bound of these multipliers, inf where they are not feasible."""
+    passed = passages(layers, [1.0 / own for own in multipliers])
+    return float("inf") if passed is None else gain(last, passed[-1].after if passed else None)
 
 
 def one_for_all(seen: Numbers, stage: Stage) -> Numbers:

@@ -14,7 +14,7 @@ import torch
 from certisolve_server.certifier.arithmetic.rounding import Numbers
 
 from .descent import descend
-from .eclipse import by_neuron, chosen, gain
+from .eclipse import by_neuron, chosen, gain, gain_of, starting
 from .interior import solve
 from .program import program
 from .recursion import passages
@@ -158,19 +158,15 @@ def _quiet(
 
 def _descent(stages: Sequence[Stage], last: Numbers) -> Iterator[Found | None]:
     best = None
-    for found in descend(stages, last, chosen(stages, by_neuron)[0]):
+    start = yield from starting(stages, last)
+    for found in descend(stages, last, start):
         if found is None:
             yield None
             continue
-        best = Found(found, _gain_of(stages, last, found))
+        best = Found(found, gain_of(stages, last, found) ** 0.5)
         yield best
     if best is not None:
         yield replace(best, is_last=True)
-
-
-def _gain_of(stages: Sequence[Stage], last: Numbers, multipliers: Sequence[Numbers]) -> float:
-    passed = passages(stages, [1.0 / own for own in multipliers])
-    return float("inf") if passed is None else gain(last, passed[-1].after) ** 0.5
 
 
 def _after(stage: Stage, storage: Numbers | None) -> Stage:

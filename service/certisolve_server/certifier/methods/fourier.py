@@ -20,7 +20,7 @@ from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.arithmetic.rounding import Numbers
 from certisolve_server.certifier.chains import Chain, UnverifiedMultipliers
 from certisolve_server.certifier.chains.blocks import search_blocks
-from certisolve_server.certifier.chains.eclipse import closed_form
+from certisolve_server.certifier.chains.eclipse import choosing_best
 from certisolve_server.certifier.chains.normwise import normwise_bound, proving
 from certisolve_server.certifier.domain import values
 from certisolve_server.certifier.errors import NotCertified
@@ -147,7 +147,7 @@ def _searched(subject: _Subject, board: Board) -> Iterator[Bound | None]:
     """A proof at once, then each time that the search has taken so long as the proofs before."""
     chain = subject.chain
     began = board.left_s()
-    start = closed_form(chain)
+    start = yield from choosing_best(chain)
     yield (yield from _proven(subject, [start]))
     took = began - board.left_s()
     best, is_proven, pause = start, True, _PAUSE * took
