@@ -4,7 +4,7 @@ It does not hold of transforms that compute convolutions with fewer products (Wi
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,13 +14,14 @@ from certisolve_server.certifier.arithmetic import (
     convolution,
     transposed_convolution,
 )
-from certisolve_server.certifier.arithmetic.rounding import product_up, sqrt_up, sum_up
+from certisolve_server.certifier.arithmetic.rounding import product_up, sqrt_up
 from certisolve_server.certifier.arithmetic.sums import sum_of_sizes
 from certisolve_server.certifier.rules import Declined
 
 from . import arithmetic
 from .deviation import Deviation, Known, largest, number, rounded, widened
 from .precision import Precision
+from .products import of_products
 from .rule import Rules
 
 
@@ -35,21 +36,11 @@ def convolve(
     groups: int,
 ) -> Deviation:
     """The correlation with a kernel."""
-    axes = len(weight.shape) - 2
-
-    def apply(image: Tensor) -> Tensor:
-        return convolution(
-            weight.size,
-            Interval.exact(image),
-            stride=per_axis(stride, axes),
-            padding=per_axis(padding, axes),
-            dilation=per_axis(dilation, axes),
-            groups=groups,
-        ).upper
-
+    settings = {"stride": stride, "padding": padding, "dilation": dilation}
+    apply = _applying(convolution, weight, groups, settings)
     terms = math.prod(weight.shape[1:])
     # Of each input entry, over all outputs: at most the kernel's slice.
-    columns = sum_of_sizes(weight.size, (0, *range(2, axes + 2))).amax()
+    columns = sum_of_sizes(weight.size, (0, *range(2, len(weight.shape)))).amax()
     return _linear(precision, input, weight, bias, apply, terms, columns)
 
 
@@ -65,21 +56,11 @@ def convolve_transposed(
     dilation: Sequence[int],
 ) -> Deviation:
     """The transpose of a correlation."""
-    axes = len(weight.shape) - 2
-
-    def apply(image: Tensor) -> Tensor:
-        return transposed_convolution(
-            weight.size,
-            Interval.exact(image),
-            stride=per_axis(stride, axes),
-            padding=per_axis(padding, axes),
-            output_padding=per_axis(output_padding, axes),
-            dilation=per_axis(dilation, axes),
-            groups=groups,
-        ).upper
-
+    settings = {"stride": stride, "padding": padding, "dilation": dilation}
+    settings["output_padding"] = output_padding
+    apply = _applying(transposed_convolution, weight, groups, settings)
     terms = weight.shape[0] // groups * math.prod(weight.shape[2:])
-    columns = sum_of_sizes(weight.size, tuple(range(1, axes + 2))).amax()
+    columns = sum_of_sizes(weight.size, tuple(range(1, len(weight.shape)))).amax()
     return _linear(precision, input, weight, bias, apply, terms, columns)
 
 
@@ -137,6 +118,22 @@ RULES: Rules = {
 }
 
 
+def _applying(
+    convolve: Callable[..., Interval],
+    weight: Known,
+    groups: int,
+    settings: Mapping[str, Sequence[int]],
+) -> Callable[[Tensor], Tensor]:
+    """From sizes of images to at least the convolution with the kernel of sizes."""
+    axes = len(weight.shape) - 2
+    settled = {name: per_axis(numbers, axes) for name, numbers in settings.items()}
+
+    def apply(image: Tensor) -> Tensor:
+        return convolve(weight.size, Interval.exact(image), groups=groups, **settled).upper
+
+    return apply
+
+
 def _linear(
     precision: Precision,
     image: Known,
@@ -152,13 +149,9 @@ def _linear(
     rows = largest(apply(torch.ones_like(image.size)))
     norm = sqrt_up(product_up(rows, columns))
     sizes = apply(image.size)
-    precision.require_range(sizes)
-    factor = sum_up(sum_up(largest(weight.size), largest(image.size)), number(1.0))
-    lost = product_up(factor, number(terms * precision.absolute))
-    local = Deviation.within(sum_up(product_up(sizes, number(precision.gamma(terms))), lost))
     changed = Deviation.within(
         apply(image.deviation.entries), product_up(image.deviation.length, norm)
-    ).plus(local)
+    ).plus(of_products(precision, weight, image, sizes, terms))
     if bias is None:
         return changed
     axes = len(weight.shape) - 2

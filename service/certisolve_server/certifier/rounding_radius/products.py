@@ -31,11 +31,7 @@ def product(precision: Precision, self: Known, mat2: Known) -> Deviation:
     sizes = _matmul(x.size, y.size)
     stack = sizes.numel() // max(1, sizes.shape[-1] * sizes.shape[-2])
     length = sum_up(_lengthened(x.deviation, y, stack), _lengthened(y.deviation, x, stack))
-    precision.require_range(sizes)
-    factor = sum_up(sum_up(largest(x.size), largest(y.size)), number(1.0))
-    lost = product_up(factor, number(terms * precision.absolute))
-    local = Deviation.within(sum_up(product_up(sizes, number(precision.gamma(terms))), lost))
-    return Deviation.within(entries, length).plus(local)
+    return Deviation.within(entries, length).plus(of_products(precision, x, y, sizes, terms))
 
 
 def matrix_product(precision: Precision, self: Known, other: Known) -> Deviation:
@@ -80,6 +76,25 @@ RULES: Rules = {
     "aten.matmul.default": matrix_product,
     "aten.mm.default": product,
 }
+
+
+def of_products(precision: Precision, x: Known, y: Known, sizes: Tensor, terms: int) -> Deviation:
+    """What rounding adds to sums of products of entries of two tensors.
+
+    Args:
+        precision: of the sums.
+        x: whose entries are factors.
+        y: likewise.
+        sizes: at least the sum of the sizes of the products, in the shape of the result.
+        terms: at most so many in each sum.
+
+    Raises:
+        ValueError: a sum may overflow on its way.
+    """
+    precision.require_range(sizes)
+    factor = sum_up(sum_up(largest(x.size), largest(y.size)), number(1.0))
+    lost = product_up(factor, number(terms * precision.absolute))
+    return Deviation.within(sum_up(product_up(sizes, number(precision.gamma(terms))), lost))
 
 
 def _known(sizes: Tensor, deviation: Deviation, like: Known) -> Known:
