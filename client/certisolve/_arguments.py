@@ -4,10 +4,12 @@ import math
 import operator
 import re
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 #: Which of one tenant's jobs go first; between tenants it changes nothing.
 Priority = Literal["high", "normal", "low"]
+
+T = TypeVar("T")
 
 #: What every protocol can carry; far beyond what any server takes.
 _MAX_COUNT = 1 << 63
@@ -29,9 +31,13 @@ def check_finite(field_name: str, value: float) -> float:
     """`value`, if it is finite.
 
     Raises:
-        ValueError: it is not.
+        TypeError: it is nothing like a number.
+        ValueError: it is not finite, or text.
     """
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{field_name}: must be a number, got {value!r:.60}") from None
     if not math.isfinite(number):
         raise ValueError(f"{field_name}: must be finite, got {number}")
     return number
@@ -82,8 +88,24 @@ def check_name(field_name: str, value: str) -> str:
     """`value`, if there is one.
 
     Raises:
+        TypeError: it is no text.
         ValueError: it is empty.
     """
+    if not isinstance(value, str):
+        raise TypeError(f"{field_name}: must be text, got {value!r:.60}")
     if not value:
         raise ValueError(f"{field_name}: must not be empty")
+    return value
+
+
+def check_mapping(field_name: str, value: Mapping[str, T] | None) -> Mapping[str, T]:
+    """`value`, or nothing.
+
+    Raises:
+        TypeError: it does not go by names.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{field_name}: must go by names, {{name: value}}, got {value!r:.60}")
     return value

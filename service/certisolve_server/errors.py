@@ -20,6 +20,10 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import ClassVar
 
+#: Errors quote what was sent, and over gRPC travel among headers, of which clients take 8 KiB.
+_MOST_DETAIL_BYTES = 1024
+_MOST_FIELD_BYTES = 256
+
 
 class ErrorCode(StrEnum):
     """Stable names of the errors, the same over every protocol."""
@@ -73,9 +77,9 @@ class ServingError(Exception):
     code: ClassVar[ErrorCode] = ErrorCode.INTERNAL
 
     def __init__(self, detail: str, *, field: str = "", retry_after_s: float | None = None) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.field = field
+        self.detail = _brief(detail, _MOST_DETAIL_BYTES)
+        self.field = _brief(field, _MOST_FIELD_BYTES)
+        super().__init__(self.detail)
         self.retry_after_s = retry_after_s
 
 
@@ -290,6 +294,11 @@ def error_of(code: str, detail: str, field: str, retry_after_s: float | None) ->
     classes = {kind.code: kind for kind in _kinds(ServingError)}
     kind = classes.get(ErrorCode(code), InternalError) if code in set(ErrorCode) else InternalError
     return kind(detail, field=field, retry_after_s=retry_after_s)
+
+
+def _brief(text: str, most_bytes: int) -> str:
+    said = text.encode(errors="replace")
+    return text if len(said) <= most_bytes else said[:most_bytes].decode(errors="ignore") + "…"
 
 
 def _kinds(base: type[ServingError]) -> Iterator[type[ServingError]]:

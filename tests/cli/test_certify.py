@@ -102,6 +102,7 @@ def test_what_holds_no_certificate_is_refused(refuse, kept, small_models, tmp_pa
         (["--global", "--resolution", "fine"], "write sizes"),
         (["--global", "--resolution", "17"], "resolution"),
         (["--global", "--soundness", "hope"], "soundness"),
+        (["--global", "--norm", "linf"], "input_norm"),
         (["--global", "--budget", "-1"], "budget_s"),
         (["--global", "--field", "w"], "output"),
         (["--global", "-o", "nowhere/certificate.json"], "no directory nowhere"),

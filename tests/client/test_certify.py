@@ -70,6 +70,7 @@ def test_boxes_and_everything_travel():
         ({"center": {"u0": U0}}, "radius"),
         ({"center": {"u0": U0}, "radius": -1.0}, "negative"),
         ({"center": {"u0": U0}, "radius": math.nan}, "finite"),
+        ({"center": {"u0": U0}, "radius": "large"}, "radius: must be a number"),
         ({"center": {"u0": U0}, "radius": 1.0, "norm": "l3"}, "norm"),
         ({"lower": {"u0": U0}}, "lower, upper"),
         ({"domain": "global", "radius": 1.0}, "several"),
@@ -79,6 +80,9 @@ def test_boxes_and_everything_travel():
         ({"domain": "global", "steps": 0}, "steps"),
         ({"domain": "global", "output_norm": "L2"}, "output_norm"),
         ({"domain": "global", "parameters": {"nu": math.nan}}, "parameters.nu"),
+        ({"domain": "global", "norm": "linf"}, "norm: of the radius of a ball"),
+        ({"lower": {"u0": U0}, "upper": {"u0": U0}, "norm": "l1"}, "norm: of the radius"),
+        ({"domain": "global", "soundness": "hopeful"}, "soundness"),
     ],
 )
 def test_what_is_no_question_is_refused_before_it_travels(question, reason):
@@ -86,9 +90,25 @@ def test_what_is_no_question_is_refused_before_it_travels(question, reason):
         built(**question)
 
 
-@pytest.mark.parametrize("question", [{"centre": 1}, {"domain": "global", "inputs": {"a": "text"}}])
-def test_what_is_no_argument_is_refused(question):
-    with pytest.raises(TypeError):
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [
+        ({"centre": 1}, "centre"),
+        ({"domain": "global", "inputs": {"a": "text"}}, "inputs.a"),
+        ({"domain": "global", "inputs": [1.0]}, "inputs: must go by names"),
+        ({"domain": "global", "input_scale": 2.0}, "input_scale: must go by names"),
+        ({"domain": "global", "parameters": [1.0]}, "parameters: must go by names"),
+        ({"center": U0, "radius": 1.0}, "domain.center: must go by names"),
+        ({"domain": "global", "budget_s": None}, "budget_s: must be a number"),
+        ({"domain": "global", "t": [1.0, 2.0]}, "t: must be a number"),
+        ({"domain": "global", "resolution": 64}, "resolution"),
+        ({"domain": "global", "output": 3}, "output: must be text"),
+        ({"domain": "global", "version": 2}, "version: must be text"),
+        ({"domain": "global", "component": 0.5}, "component"),
+    ],
+)
+def test_what_is_no_argument_is_refused_by_its_name(question, reason):
+    with pytest.raises(TypeError, match=reason):
         built(**question)
 
 

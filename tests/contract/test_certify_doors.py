@@ -159,6 +159,14 @@ REFUSED: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     "a parameter": (
         "scale", {**BALL, "parameters": {"gain": 99.0}}, InvalidRequest, "parameters.gain",
     ),
+    # Quoted as far as headers can carry it.
+    "an endless name": (
+        "double",
+        {**BALL, "inputs": {"é" * 20_000: [1.0]}},
+        InvalidRequest,
+        "inputs." + "é" * 124 + "…",
+    ),
+    "an endless version": ("double", {**BALL, "version": "q" * 20_000}, NotFound, "version"),
     "no such output": ("double", {**BALL, "output": "w"}, InvalidRequest, "output"),
 }  # fmt: skip
 

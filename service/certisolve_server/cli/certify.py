@@ -35,8 +35,11 @@ def certify(
     ] = None,
     radius: Annotated[float | None, typer.Option(help="Of the ball.", rich_help_panel=_SET)] = None,
     norm: Annotated[
-        str, typer.Option(help="Of the radius: l1, l2, linf, grid_l2.", rich_help_panel=_SET)
-    ] = "l2",
+        str | None,
+        typer.Option(
+            help="Of the radius: l1, l2 (if left out), linf, grid_l2.", rich_help_panel=_SET
+        ),
+    ] = None,
     lower: Annotated[
         list[str] | None,
         typer.Option(metavar=_NAMED, help="Least values of a box.", rich_help_panel=_SET),
@@ -62,11 +65,15 @@ def certify(
     ] = None,
     input_norm: Annotated[
         str | None,
-        typer.Option(help="Of differences of inputs; --norm if left out.", rich_help_panel=_NORMS),
+        typer.Option(
+            help="Of differences of inputs; --norm, or l2, if left out.", rich_help_panel=_NORMS
+        ),
     ] = None,
     output_norm: Annotated[
         str | None,
-        typer.Option(help="Of differences of outputs; --norm if left out.", rich_help_panel=_NORMS),
+        typer.Option(
+            help="Of differences of outputs; --norm, or l2, if left out.", rich_help_panel=_NORMS
+        ),
     ] = None,
     field: Annotated[
         str | None, typer.Option(help="Which output; the first if left out.", show_default=False)
@@ -110,6 +117,7 @@ def certify(
         fail(f"{out}: there is no directory {out.parent}")
     question: dict[str, Any] = {
         "radius": radius,
+        "norm": norm,
         "parameters": dict(parameter(text) for text in parameters or []),
         "resolution": None if resolution is None else _sizes(resolution),
         "input_norm": input_norm,
@@ -127,8 +135,6 @@ def certify(
     }
     if everywhere:
         question["domain"] = "global"
-    if center:
-        question["norm"] = norm
     corners = {"center": center, "lower": lower, "upper": upper, "inputs": inputs}
     with connected(url, timeout) as client:
         question |= _read(client, model, version, corners)
