@@ -126,6 +126,15 @@ def _viewed(self: Tensor, size: list[int]) -> Tensor:
     return self.reshape(size)
 
 
+def _slice_scattered(
+    self: Tensor, src: Tensor, dim: int, start: int | None, end: int | None, step: int
+) -> Tensor:
+    """With an end that is one: of the largest integer there is no batch."""
+    sides = slice(start, end, step).indices(self.shape[dim])
+    written: Tensor = torch.ops.aten.slice_scatter.default(self, src, dim, *sides)
+    return written
+
+
 def _picked(argument_0: Any, argument_1: int) -> Any:
     return operator.getitem(argument_0, argument_1)
 
@@ -137,6 +146,7 @@ _OWN: Replacements = {
     "aten.clone.default": _same,
     "aten.contiguous.default": _same,
     "aten.detach.default": _same,
+    "aten.slice_scatter.default": _slice_scattered,
     "aten.to.device": _same,
     "aten.to.dtype": _same,
     "aten.view.default": _viewed,

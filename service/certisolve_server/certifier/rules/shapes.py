@@ -1,5 +1,6 @@
 """Operators that move numbers and compute none; they act on each slope as on the values."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -80,6 +81,28 @@ def stacked(tensors: Sequence[Abstraction], dim: int) -> Abstraction:
     return Abstraction(value, _joined_jacobian(tensors, lambda parts: stack(parts, axis)))
 
 
+def _writing(overload: Callable[..., Tensor]) -> Callable[..., Abstraction]:
+    """The rule of a copy of `self` in which `src` stands in place of a part."""
+
+    def rule(self: Abstraction, src: Abstraction, **arguments: Any) -> Abstraction:
+        places = torch.arange(math.prod(self.shape) + math.prod(src.shape))
+        whole, part = places.tensor_split([math.prod(self.shape)])
+        source = overload(whole.reshape(self.shape), part.reshape(src.shape), **arguments)
+
+        def written(parts: Sequence[Interval], leading: int) -> Interval:
+            flat = [
+                part.rearranged(lambda ends: ends.reshape(*ends.shape[:leading], -1))
+                for part in parts
+            ]
+            both = concatenate(_on_all_boxes(flat), leading)
+            return both.rearranged(lambda ends: ends[..., source])
+
+        value = written([self.value, src.value], 1)
+        return Abstraction(value, _joined_jacobian([self, src], lambda parts: written(parts, 2)))
+
+    return rule
+
+
 def selected(condition: Abstraction, self: Operand, other: Operand) -> Abstraction:
     """aten.where of a condition that is a constant: then it picks, and nothing jumps."""
     if not condition.is_exact:
@@ -115,6 +138,8 @@ RULES: Rules = {
     "aten.repeat.default": _moving(torch.ops.aten.repeat.default),
     "aten.reshape.default": _moving(torch.ops.aten.reshape.default),
     "aten.select.int": _moving(torch.ops.aten.select.int),
+    "aten.select_scatter.default": _writing(torch.ops.aten.select_scatter.default),
+    "aten.slice_scatter.default": _writing(torch.ops.aten.slice_scatter.default),
     "aten.slice.Tensor": _moving(torch.ops.aten.slice.Tensor),
     "aten.squeeze.default": _moving(torch.ops.aten.squeeze.default),
     "aten.squeeze.dim": _moving(torch.ops.aten.squeeze.dim),

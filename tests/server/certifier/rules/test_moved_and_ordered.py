@@ -41,7 +41,25 @@ def normalised(kind: type[nn.Module], channels: int) -> nn.Module:
     return layer
 
 
+def written(x):
+    """Parts of a copy written over, one of them through a view of a view."""
+    y = x.clone()
+    y[:, 1:3].mul_(3.0)
+    y[:, 0] = 2.0 * x[:, 3]
+    y.view(2, 2)[1].add_(x[0, :2])
+    return y
+
+
+def written_constant(x):
+    """Of a constant, a part that varies."""
+    y = torch.ones(1, 4, dtype=x.dtype)
+    y[:, ::2] = x[:, 1:3]
+    return y
+
+
 AFFINE = {
+    "written": (written, (1, 4)),
+    "written_constant": (written_constant, (1, 4)),
     "zeros": (lambda x: functional.pad(x, (1, 2, 0, 1)), (1, 2, 3, 4)),
     "number": (lambda x: functional.pad(x, (1, 0), value=2.5), (1, 3)),
     "circular": (lambda x: functional.pad(x, (1, 2, 2, 1), mode="circular"), (1, 2, 3, 4)),
