@@ -170,7 +170,7 @@ def _as_a_solver(net: nn.Module) -> Standard:
         lambda upper, lower: upper <= min(AS_A_SOLVER * least, 1.06 * lower),
         2.0,
     )
-    return Standard(f"LipSDP {least:.5g} by Clarabel", target)
+    return Standard(f"LipSDP {least:#.5g} by Clarabel", target)
 
 
 def _ahead_of_a_solver(net: nn.Module) -> Standard:
@@ -182,7 +182,7 @@ def _ahead_of_a_solver(net: nn.Module) -> Standard:
         least.seconds / 5,
         budget_s=10.0,
     )
-    words = f"LipSDP for MaxMin {least.value:.5g}, Clarabel {least.seconds:.2f} s"
+    words = f"LipSDP for MaxMin {least.value:#.5g}, Clarabel {least.seconds:.2f} s"
     return Standard(words, target)
 
 

@@ -14,8 +14,9 @@ from certisolve_server.certifier.functions.registry import find
 from certisolve_server.certifier.operators import Spectral
 
 
-def chain_of(net: nn.Sequential, inputs: int) -> Chain:
-    """Affine layers, as many in a row as there are, with rectifiers or MaxMin between."""
+def chain_of(net: nn.Module, inputs: int) -> Chain:
+    """Of a sequence: affine layers, any number in a row, with rectifiers or MaxMin between."""
+    assert isinstance(net, nn.Sequential)
     net = copy.deepcopy(net).double()
     ends = [i for i, layer in enumerate(net) if isinstance(layer, nn.ReLU | MaxMin)]
     runs = [net[a + 1 : b] for a, b in itertools.pairwise([-1, *ends, len(net)])]
