@@ -135,7 +135,9 @@ class _Finder:
         degree = basis.arguments["degree"]
         usable = isinstance(degree, int) and degree <= _MAX_DEGREE
         knots = basis.arguments["knots"]
-        per_input = isinstance(knots, Ref) and len(self._shape(knots) or ()) == 2
+        stored = self._shape(knots) if isinstance(knots, Ref) else None
+        # A row of knots for each input; one row for several is another shape of the same numbers.
+        per_input = stored is not None and len(stored) == 2 and stored[0] == inputs
         return basis if usable and per_input and flat.shape == (rows, inputs * members) else None
 
     def _column(self, basis: Node) -> Ref | None:

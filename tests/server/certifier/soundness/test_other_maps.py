@@ -81,3 +81,35 @@ def test_indices_that_are_not_int64_are_refused_by_name():
 
     with pytest.raises(CertifierError, match=r"aten\.to\.dtype"):
         prepare(exported(Chosen(), SHAPE), {"x": SHAPE})
+
+
+class SharedKnots(nn.Module):
+    """A layer of Kolmogorov and Arnold on one row of knots for all inputs, of degree 2."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.register_buffer("knots", torch.linspace(-2.0, 2.0, 8)[None])
+        self.coefficients = nn.Parameter(torch.randn(10, 3, generator=generator))
+        self.base = nn.Parameter(torch.randn(2, 3, generator=generator))
+
+    def forward(self, x):
+        t, u = self.knots, x.unsqueeze(-1)
+        bases = ((u >= t[:, :-1]) & (u < t[:, 1:])).to(x.dtype)
+        for d in (1, 2):
+            rising = (u - t[:, : -(d + 1)]) / (t[:, d:-1] - t[:, : -(d + 1)])
+            falling = (t[:, d + 1 :] - u) / (t[:, d + 1 :] - t[:, 1:-d])
+            bases = rising * bases[..., :-1] + falling * bases[..., 1:]
+        splines = torch.mm(bases.flatten(1), self.coefficients)
+        return torch.addmm(splines, nn.functional.silu(x), self.base)
+
+
+def test_inputs_that_share_knots_have_all_of_them():
+    """Eight knots for two inputs are not four for each."""
+    module = SharedKnots()
+    graph = prepare(exported(module, (1, 2)), {"x": (1, 2)})
+    x = torch.tensor([[0.3, -1.2]], dtype=torch.float64)
+    found = interpret(graph, values(box(graph, {"x": x}, {"x": x}))).value
+    with torch.no_grad():
+        expected = module.double()(x)
+    assert torch.allclose(found.midpoint_radius()[0][0], expected, atol=1e-6)
