@@ -33,6 +33,8 @@ _ROLES = ("inputs", "input_scale", "output_scale")
 _CORNERS = ("center", "lower", "upper")
 _PATHS = (*(f"domain.{corner}" for corner in _CORNERS), *_ROLES)
 _GLOBAL = "global"
+#: Inputs, outputs or parameters that a request may name: more than any model has, and soon read.
+_MOST_NAMES = 256
 #: Fields of a message that may be absent, named as in JSON.
 _OPTIONAL: tuple[
     Literal["component", "budget_s", "gap", "max_splits", "steps", "t", "seed"], ...
@@ -103,6 +105,10 @@ def to_certify_request(message: certifier_pb2.CertifyRequest, max_bytes: int) ->
 def _request(model: str, tensors: _Tensors, rest: Mapping[str, Any]) -> CertifyRequest:
     said = dict(rest)
     domain = _domain(said.pop("domain", None), tensors)
+    unknown = said.keys() - CertifyBody.model_fields.keys()
+    if unknown:
+        raise InvalidOption("unknown key", field=min(unknown))
+    _check_number("parameters", said.get("parameters"))
     parsed = validated(CertifyBody, said)
     values = parsed.model_dump(exclude={"resolution"})
     resolution = None if parsed.resolution is None else tuple(parsed.resolution)
@@ -153,7 +159,8 @@ def _read_json(body: bytes) -> tuple[_Tensors, dict[str, Any]]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"not JSON: {error}") from error
+        hint = "; numbers are finite there" if b"NaN" in body or b"Infinity" in body else ""
+        raise MalformedBody(f"not JSON: {error}{hint}") from error
     if not isinstance(document, dict):
         raise MalformedBody("the body must be a JSON object with the key domain")
     tensors = {role: _arrays(role, document.pop(role, {})) for role in _ROLES}
@@ -169,7 +176,13 @@ def _read_json(body: bytes) -> tuple[_Tensors, dict[str, Any]]:
 def _arrays(role: str, values: object) -> dict[str, Array]:
     if not isinstance(values, dict):
         raise MalformedBody("must be an object of arrays by name", field=role)
+    _check_number(role, values)
     return read_arrays(role, values)
+
+
+def _check_number(role: str, named: object) -> None:
+    if isinstance(named, dict) and len(named) > _MOST_NAMES:
+        raise InvalidOption(f"name at most {_MOST_NAMES}, not {len(named)}", field=role)
 
 
 def _domain_of(message: certifier_pb2.CertifyRequest, tensors: dict[str, dict[str, Array]]) -> Any:

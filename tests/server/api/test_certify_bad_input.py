@@ -67,6 +67,17 @@ REFUSED: dict[str, tuple[Any, str, str | None]] = {
         "wrong_shape",
         "domain.center.u0",
     ),
+    "many inputs": (
+        BODY | {"inputs": {f"u{i}": [0.0] for i in range(300)}}, "invalid_option", "inputs",
+    ),
+    "many parameters": (
+        BODY | {"parameters": {f"p{i}": 0.0 for i in range(300)}}, "invalid_option", "parameters",
+    ),
+    "a level that is no word": (BODY | {"soundness": ["real"]}, "invalid_option", "soundness"),
+    "NaN": (BODY | {"budget_s": math.nan}, "malformed_body", None),
+    "a radius that is not finite": (
+        {"domain": BALL | {"radius": math.inf}}, "malformed_body", None,
+    ),
     "a budget in words": (BODY | {"budget_s": "long"}, "invalid_option", "budget_s"),
     "a negative budget": (BODY | {"budget_s": -1}, "invalid_option", "budget_s"),
     "too long a budget": (BODY | {"budget_s": 601}, "invalid_option", "budget_s"),
