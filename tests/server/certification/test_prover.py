@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,14 @@ from certify_requests import BALL, CENTER
 from certisolve_server import errors
 from certisolve_server.artifacts import read_artifact
 from certisolve_server.broker.envelope import encode_job
-from certisolve_server.certification import admission, prover, question
+from certisolve_server.certification import admission, prover, question, reply
+from certisolve_server.certification.programs import Programs
 from certisolve_server.certification.prover import Prover, refusals
 from certisolve_server.certification.request import BoxDomain, CertifyRequest
+from certisolve_server.certification.subjects import open_subject
 from certisolve_server.certifier import errors as certifier_errors
+from certisolve_server.certifier.budget import Budget
+from certisolve_server.certifier.portfolio import certify
 from certisolve_server.jobs import Artifact, SolveContext, SolveJob, Work
 from helpers import Pointwise, field_manifest, write_artifact
 
@@ -162,3 +167,20 @@ def test_another_artifact_in_its_place_is_not_certified(models, tmp_path):
 def test_errors_of_the_certifier_become_those_of_the_server(raised, told):
     with pytest.raises(told), refusals():
         raise raised
+
+
+def test_the_reason_of_no_bound_says_who_had_too_little_time(models):
+    found, asked = artifact(models, "double"), request(budget_s=0.0)
+    _, program = Programs().load(found.key, Path(found.directory))
+    subject = open_subject(asked, found.manifest, program)
+    budget = Budget(asked.budget_s, asked.gap, None)
+    *_, nothing = certify(subject.problem, budget, time.monotonic, methods=[])
+    nothing = replace(nothing, notes={"norms": "cannot"})
+
+    def reason(budget_s: float) -> str:
+        asked_for = replace(asked, budget_s=budget_s)
+        return reply.document(nothing, subject, asked_for, found.key)["reason"]
+
+    assert reason(0.0).startswith("no bound by fourier, chain, mean_value")
+    assert reason(0.0).endswith("within budget_s; a larger one may do; norms: cannot")
+    assert reason(600.0) == "norms: cannot"
