@@ -58,6 +58,12 @@ def test_real_and_complex_tensors_are_not_joined_as_if_both_were_real():
         read(lambda x: torch.view_as_real(torch.cat([torch.fft.rfft(x), x[..., :2]], -1)))
 
 
+@pytest.mark.filterwarnings("ignore:Casting complex values to real")
+def test_a_spectrum_cast_to_real_numbers_is_not_taken_for_pairs():
+    with pytest.raises(UnsupportedOperator, match=r"aten\.to"):
+        read(lambda x: torch.fft.rfft(x).to("cpu", torch.float32))
+
+
 def test_a_complex_input_is_not_taken_for_a_real_one():
     module = Applied(lambda x: (x * torch.tensor(2j)).imag)
 

@@ -8,7 +8,7 @@ from .writer import Rewrite, Writer, axis_of, reference
 def moved(node: Node, writer: Writer) -> None:
     """With the axis of parts behind all; of complex tensors alone."""
     refs = node.refs
-    if not refs or not all(writer.is_complex(ref) for ref in refs):
+    if node.kind != "complex" or not all(writer.is_complex(ref) for ref in refs):
         writer.keep(node)
         return
     rank = len(writer.shapes[refs[0].name])
