@@ -70,16 +70,16 @@ OPERATORS = {
     "baddbmm": lambda x: torch.baddbmm(
         x.view(1, 2, 3), x.view(1, 2, 3), x[:, :3].expand(3, 3).unsqueeze(0), beta=0.3, alpha=1.7
     ),
-    "cumsum": lambda x: torch.cumsum(x * 0.1, 1),
-    "celu": lambda x: _F.celu(x - 0.5, 0.5),
-    "selu": lambda x: _F.selu(x - 0.5),
-    "hardsigmoid": lambda x: _F.hardsigmoid(x * 3.0),
-    "hardswish": lambda x: _F.hardswish(x * 3.0),
+    "cumsum": lambda x: torch.cumsum(x, 1),
+    "celu": lambda x: _F.celu(x, 0.5),
+    "selu": lambda x: _F.selu(x),
+    "hardsigmoid": lambda x: _F.hardsigmoid(x),
+    "hardswish": lambda x: _F.hardswish(x),
     "log_sigmoid": lambda x: _F.logsigmoid(x),
     "mish": lambda x: _F.mish(x),
     "prelu": lambda x: _F.prelu(x.view(1, 3, 2) - 0.5, _w(x)),
     "unfold": lambda x: (x * 0.3).unfold(1, 3, 2),
-    "linspace": lambda x: x * torch.linspace(0.1, 3.7, 6, dtype=x.dtype),
+    "linspace": lambda x: torch.maximum(x, torch.linspace(1.3, 3.7, 6, dtype=x.dtype)),
     "erf": lambda x: torch.erf(x),
     "convolution": _conv,
 }
