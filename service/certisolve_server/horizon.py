@@ -98,6 +98,13 @@ def exceeded(wanted: Wanted, manifest: Manifest) -> bool:
     return stepping is not None and max(wanted.steps, default=0) > stepping.max_steps
 
 
+def longest(manifest: Manifest) -> float:
+    """The last time that any request may ask for; infinite where times mean nothing."""
+    if manifest.integration is not None:
+        return MAX_HORIZONS * manifest.integration.horizon
+    return math.inf if manifest.stepping is None else MAX_STEPS * manifest.stepping.dt
+
+
 def error(resolution: ValidatedResolution, t: Sequence[float], manifest: Manifest) -> float | None:
     """Measured error at the last of `t`: that of the next time at which it was measured.
 

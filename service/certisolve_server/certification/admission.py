@@ -19,6 +19,7 @@ from certisolve_server.admission import (
 from certisolve_server.errors import (
     InvalidOption,
     NotCertified,
+    OutOfRange,
     UnknownInput,
     UnvalidatedResolution,
 )
@@ -148,13 +149,15 @@ def _check_search(request: CertifyRequest, max_budget_s: float) -> None:
 
 
 def _check_horizon(request: CertifyRequest, manifest: Manifest) -> None:
-    """Steps as of a solve; of times, the family says which it takes."""
+    """Steps as of a solve, and no further than it; the family says which times it takes."""
     steps, t = request.steps, request.t
     horizon.check_steps(manifest, steps=steps)
     if t is not None and not 0.0 <= t < math.inf:
         raise InvalidOption("must be finite and not negative", field="t")
     if steps is not None:
         horizon.wanted(None if t is None else (t,), manifest, steps=steps)
+    elif t is not None and t > (longest := horizon.longest(manifest)):
+        raise OutOfRange(f"{t:g}: {manifest.name} answers up to t = {longest:g}", field="t")
 
 
 def _scales(role: str, scales: Scales, known: Collection[str]) -> Scales:

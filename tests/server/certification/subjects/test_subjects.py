@@ -316,6 +316,8 @@ FAULTS = {
         {"steps": 50, "domain": ball("x", np.zeros((50, 2)))},
         "steps",
     ),
+    "a time out of reach": ("vanderpol-node", {"t": 1e308}, "t"),
+    "a time out of reach of steps": ("spiral-feedback", {"t": 1e308}, "t"),
     "a negative time": ("vanderpol-node", {"t": -1.0}, "t"),
     "no grid": ("vanderpol-node", {"input_norm": "grid_l2"}, "input_norm"),
     "no grid of the output": ("vanderpol-node", {"output_norm": "grid_l2"}, "output_norm"),
