@@ -70,15 +70,15 @@ Axes: TypeAlias = tuple[tuple[Atom, ...], ...]
 class Entries:
     """What a tensor takes of one source.
 
-    Raises:
-        NotCertified: a number overflowed.
-
     Args:
         places: indices along the waves, in the order in which these occur, (entries, waves).
         frequencies: k, or `ANY`, (entries, axes of the grid).
         values: G, complex, (entries, *channels of the tensor, channels of the source).
         error: the norm of what is not in the entries is not above this.
         scale: by which values are to be multiplied, exactly; sizes of grids that cancel in the end.
+
+    Raises:
+        NotCertified: a number overflowed.
     """
 
     places: Tensor

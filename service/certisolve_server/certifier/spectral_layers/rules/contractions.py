@@ -71,7 +71,6 @@ def convolution(
     padding: tuple[int, ...] = (0,),
     dilation: tuple[int, ...] = (1,),
     groups: int = 1,
-    **_: Any,
 ) -> Form:
     """With kernels of one tap: a matrix over the channels."""
     del bias, dilation
@@ -89,7 +88,6 @@ RULES: Rules = MappingProxyType(
         "aten.conv1d.default": convolution,
         "aten.conv2d.default": convolution,
         "aten.conv3d.default": convolution,
-        "aten.convolution.default": convolution,
         "aten.einsum.default": einsum,
         "aten.linear.default": linear,
         "aten.matmul.default": matmul,
