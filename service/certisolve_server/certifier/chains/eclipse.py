@@ -7,8 +7,8 @@ as in the paper.
 
 One number for a layer is far off where its neurons are scaled differently, as in sandwich layers.
 So the same is done for neurons scaled to a Q with ones on the diagonal; the best of both and of
-`paths` is taken. A search goes on best from the second, which is seldom at the edge of what is
-feasible, unless that of paths is far better.
+`paths` is taken. A search goes on best from the second or from that of paths, which are seldom at
+the edge of what is feasible.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -40,9 +40,6 @@ _LEAST_SHARE = 2.0**-40
 
 _MOST_DOUBLINGS = 60
 
-# Of the square of a bound: what is less is worth a start nearer to the edge.
-_FAR = 0.25
-
 
 def closed_form(chain: Chain) -> tuple[Numbers, ...]:
     """The best of all choices, lambda of each layer, feasible as far as floats can tell."""
@@ -69,7 +66,7 @@ def starting(layers: Sequence[Stage], last: Numbers) -> Generator[None, None, tu
     """Multipliers from which a search goes on best."""
     inside, storage = yield from choosing(layers, by_neuron)
     together = yield from by_paths(layers, last)
-    if together is None or not gain_of(layers, last, together) < _FAR * gain(last, storage):
+    if together is None or not gain_of(layers, last, together) < gain(last, storage):
         return inside
     return together
 

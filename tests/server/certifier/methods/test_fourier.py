@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from certisolve.manifest import Manifest
 from certisolve_server.certification.request import CertifyRequest, GlobalDomain
@@ -144,6 +145,27 @@ def test_a_bound_of_one_grid_is_proven_on_another_by_its_evidence():
     ]
     bound = first(problems[0])
     assert Fourier().recheck(problems[1], bound.evidence) <= bound.upper
+
+
+class OneMode(nn.Module):
+    """A spectral layer on a plane of one frequency along each axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(2, 2, 1, 1, dtype=torch.cfloat))
+
+    def forward(self, x):
+        spectrum = torch.fft.rfft2(x)
+        image = torch.zeros(1, 2, 4, 3, dtype=torch.cfloat)
+        image[:, :, :1, :1] = torch.einsum("bixy,ioxy->boxy", spectrum[:, :, :1, :1], self.weight)
+        return torch.tanh(torch.fft.irfft2(image, s=x.shape[2:]))
+
+
+def test_a_layer_of_one_frequency_is_refused_by_the_name_of_a_node():
+    shape = (1, 2, 4, 5)
+    graph = prepare(exported(OneMode(), shape), {"x": shape})
+    with pytest.raises(NotCertified, match="at node"):
+        first(Problem(graph, Everything(), Norms("l2", "l2")))
 
 
 def test_channels_that_are_weighted_scale_the_bound():
