@@ -304,6 +304,8 @@ FAULTS = {
     "steps of a map": ("burgers1d-fno", {"steps": 2}, "steps"),
     "a time of a map": ("burgers1d-fno", {"t": 0.5}, "t"),
     "a time between steps": ("ks1d-ffno", {"t": 0.15}, "t.0"),
+    "more steps than one graph holds": ("ks1d-ffno", {"steps": 4096}, "steps"),
+    "further than one graph holds": ("ks1d-ffno", {"t": 409.6}, "t"),
     "steps and a time": ("ks1d-ffno", {"t": 0.1, "steps": 1}, "steps"),
     "steps and a time of feedback": ("spiral-feedback", {"t": 0.1, "steps": 1}, "steps"),
     "a flow of several measurements": (

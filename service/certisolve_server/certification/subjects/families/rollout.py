@@ -3,13 +3,21 @@
 from certisolve_server.certification.subjects.asked import Asked, Described, counted
 from certisolve_server.certification.subjects.networks import STATE, network
 from certisolve_server.certifier.dynamics.rollouts import Step, memory_rollout, rollout
-from certisolve_server.errors import InvalidOption
+from certisolve_server.errors import InvalidOption, OutOfRange
+
+#: Copies of the step in one graph, which is made whatever the budget.
+_MOST_STEPS = 512
 
 
 def steps_of_a_rollout(asked: Asked) -> Described:
     """Inputs, or a history, to the frame after n steps."""
     manifest, steps = asked.manifest, asked.steps()
     assert manifest.stepping is not None
+    if steps > _MOST_STEPS:
+        field = "t" if asked.request.steps is None else "steps"
+        raise OutOfRange(
+            f"{counted(steps, 'step')}: {_MOST_STEPS} at most are certified together", field=field
+        )
     fed = [spec.name for spec in manifest.outputs if spec.name in asked.inputs.varying]
     histories = [spec.name for spec in manifest.inputs if manifest.frame_axes(spec) != spec.axes]
     if len(histories) > 1 or any(spec.name in asked.inputs.frozen for spec in manifest.outputs):
