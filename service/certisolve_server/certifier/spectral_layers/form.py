@@ -88,8 +88,8 @@ class Entries:
     scale: Fraction = Fraction(1)
 
     def __post_init__(self) -> None:
-        # False of NaN.
-        if not (self.error < math.inf and bool(self.values.isfinite().all())):
+        # A sum is finite only if its terms are. False of NaN.
+        if not (self.error < math.inf and bool(self.values.sum().isfinite())):
             raise NotCertified("the numbers of spectral layers overflow")
 
     @cached_property
