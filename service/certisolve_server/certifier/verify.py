@@ -1,7 +1,7 @@
 """A certificate checked once more, from what it holds and without the search that found it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -84,6 +84,8 @@ def _upper(problem: Problem, claim: Claim, methods: Sequence[Method]) -> float:
     known = {method.name: method for method in methods}
     if claim.method not in known:
         raise NotCertified(f"no method is called {claim.method!r}; there are {', '.join(known)}")
+    if not isinstance(claim.evidence, Mapping):
+        raise NotCertified(f"the evidence of {claim.method} is malformed: it has no names")
     try:
         proven = known[claim.method].recheck(problem, claim.evidence)
     except (NotABound, OutsideDomain) as error:
