@@ -40,6 +40,11 @@ def convolve_transposed(
     """The transpose of a correlation (aten.conv_transpose1d, 2d, 3d): linear in x."""
     settings = {"stride": stride, "padding": padding, "dilation": dilation}
     settings["output_padding"] = output_padding
+    numbers = (_per_axis(each, len(weight.shape) - 2) for each in settings.values())
+    per_axis = zip(input.shape[2:], weight.shape[2:], *numbers, strict=False)
+    for size, taps, step, cut, gap, more in per_axis:
+        if (size - 1) * step + gap * (taps - 1) + more + 1 <= 2 * cut:
+            raise Declined("cuts off all of its result")
     return _mapped(transposed_convolution, input, weight, bias, groups, settings)
 
 

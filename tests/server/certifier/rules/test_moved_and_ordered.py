@@ -184,3 +184,8 @@ def test_one_number_has_no_axes(function):
 def test_powers_without_end_are_refused(exponent):
     with pytest.raises(UnsupportedOperator, match=r"aten\.pow"):
         prepare(exported(Applied(lambda x: x**exponent), (1, 3)), {"x": (1, 3)})
+
+
+def test_a_transposed_convolution_of_which_nothing_is_left_is_refused():
+    with pytest.raises(UnsupportedOperator, match="cuts off"):
+        prepare(exported(nn.ConvTranspose2d(1, 1, 2, padding=1), (1, 1, 1, 3)), {"x": (1, 1, 1, 3)})
