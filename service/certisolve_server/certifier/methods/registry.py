@@ -2,6 +2,7 @@
 
 from .branching import Branching
 from .chain import MultiplierChain
+from .expansion import Expansion
 from .fourier import Fourier
 from .linear import Linear
 from .mean_value import MeanValue
@@ -13,6 +14,7 @@ from .tube import Tubes
 METHODS: tuple[Method, ...] = (
     FusedNorms(),
     Fourier(),
+    Expansion(),
     MultiplierChain(),
     MeanValue(),
     Splitting(),

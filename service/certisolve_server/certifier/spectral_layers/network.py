@@ -1,7 +1,7 @@
 """What spectral layers come to: fields, and what each takes of the ones before it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -16,6 +16,25 @@ from .form import ANY, Atom, Dense, Entries, Form, Grid, Wave
 
 
 @dataclass(frozen=True, eq=False)
+class Bend:
+    """How the slopes of a source vary from entry to entry: with the values of a node.
+
+    Args:
+        node: of the graph; None where they do not depend on any.
+        of: number of the source that has the differences of the node for its sum.
+        slopes: encloses them, of the shape of the source's tensor, from values of the node.
+        curvature: encloses how they change with these values.
+        result: node whose value this makes, alone or with others.
+    """
+
+    node: str
+    of: int
+    slopes: Callable[[Interval], Interval]
+    curvature: Callable[[Interval], Interval]
+    result: str
+
+
+@dataclass(frozen=True, eq=False)
 class Source:
     """A field h = f(sum_j A_j h_j), of differences.
 
@@ -26,6 +45,8 @@ class Source:
         atoms: of the axes of its tensor.
         terms: A_j by the number of an earlier source; none of an input.
         slopes: of f, (channels,); None where f is the identity, and of an input.
+        bend: how they vary on the grid; an interval of the shape of its tensor where they depend on
+            no values; None where f is the identity, and of an input.
     """
 
     name: str
@@ -34,6 +55,7 @@ class Source:
     atoms: tuple[Atom, ...]
     terms: Mapping[int, Entries]
     slopes: Slopes | None
+    bend: Bend | Interval | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +88,15 @@ class Sources:
     found: list[Source] = field(default_factory=list)
     known_periods: dict[tuple[int, int], int] = field(default_factory=dict)
     _windowed: dict[tuple[int, int, tuple[float, ...]], int] = field(default_factory=dict)
-    _bare: dict[int, tuple[int, float, float]] = field(default_factory=dict)
+    _bare: dict[int, tuple[int, Interval]] = field(default_factory=dict)
 
     def begin(
-        self, name: str, form: Form, slopes: Slopes | None, terms: Mapping[int, Entries]
+        self,
+        name: str,
+        form: Form,
+        slopes: Slopes | None,
+        terms: Mapping[int, Entries],
+        bend: Bend | Interval | None = None,
     ) -> Form:
         """A new field of the shape of a form, as a form itself.
 
@@ -82,7 +109,7 @@ class Sources:
         channels = 1
         for atom in form.atoms:
             channels *= atom.size if isinstance(atom, Dense) else 1
-        self.found.append(Source(name, channels, grid_of(form), form.atoms, terms, slopes))
+        self.found.append(Source(name, channels, grid_of(form), form.atoms, terms, slopes, bend))
         return self._identity(len(self.found) - 1, form)
 
     def dims(self, form: Form) -> int:
@@ -107,8 +134,8 @@ class Sources:
             form: a field.
             weights: of its shape.
         """
-        slopes = slopes_over_grid(form, weights)
-        return self.begin("a field times a constant", form, slopes, flattened(form))
+        slopes = slopes_over_grid(form.atoms, weights)
+        return self.begin("a field times a constant", form, slopes, flattened(form), weights)
 
     def periods(self, grid: Grid) -> tuple[int, ...]:
         """What is known of the period of a grid."""
@@ -161,33 +188,39 @@ class Sources:
         key = (source, grid.axis, tuple(window.tolist()))
         if key in self._windowed:
             return self._windowed[key]
-        bare, least, most = self._bare.get(source, (source, 1.0, 1.0))
-        least = float(torch.nextafter(window.min() * least, torch.tensor(0.0, dtype=window.dtype)))
-        most = float(torch.nextafter(window.max() * most, torch.tensor(2.0, dtype=window.dtype)))
+        bare, before = self._bare.get(source, (source, Interval.exact(1.0)))
         of = self.found[bare]
-        one = torch.ones(of.channels, dtype=torch.float64)
+        whole = before * Interval.exact(_along(of.atoms, grid, window))
         identity = Entries(
             torch.zeros(1, 0, dtype=torch.int64),
             torch.full((1, len(of.grid)), ANY),
             torch.eye(of.channels, dtype=torch.complex128)[None],
             0.0,
         )
-        slopes = Slopes(one * least, one * most)
+        slopes = slopes_over_grid(of.atoms, whole)
         name, number = f"{of.name} in a window", len(self.found)
-        self.found.append(Source(name, of.channels, of.grid, of.atoms, {bare: identity}, slopes))
-        self._windowed[key], self._bare[number] = number, (bare, least, most)
+        terms = {bare: identity}
+        self.found.append(Source(name, of.channels, of.grid, of.atoms, terms, slopes, whole))
+        self._windowed[key], self._bare[number] = number, (bare, whole)
         return number
 
 
-def slopes_over_grid(form: Form, slopes: Interval) -> Slopes:
+def _along(atoms: Sequence[Atom], grid: Grid, window: Tensor) -> Tensor:
+    """The window in the shape of all atoms."""
+    own = [isinstance(atom, Grid) and atom.axis == grid.axis for atom in atoms]
+    sizes = [atom.size if is_own else 1 for atom, is_own in zip(atoms, own, strict=True)]
+    return window.reshape(sizes).expand([atom.size for atom in atoms])
+
+
+def slopes_over_grid(atoms: Sequence[Atom], slopes: Interval) -> Slopes:
     """Of each channel the least and the largest over the grid.
 
     Args:
-        form: a field.
+        atoms: of a field.
         slopes: of its shape.
     """
-    sizes = [atom.size for atom in form.atoms]
-    grids = [place for place, atom in enumerate(form.atoms) if isinstance(atom, Grid)]
+    sizes = [atom.size for atom in atoms]
+    grids = [place for place, atom in enumerate(atoms) if isinstance(atom, Grid)]
     least = slopes.lower.reshape(sizes).amin(grids).flatten()
     return Slopes(least, slopes.upper.reshape(sizes).amax(grids).flatten())
 

@@ -21,7 +21,7 @@ from certisolve_server.certifier.rules.pointwise import FUNCTIONS
 from certisolve_server.certifier.slices import finished
 
 from .form import Dense, Form, Grid
-from .network import Sources, SpectralNetwork, flattened, slopes_over_grid
+from .network import Bend, Sources, SpectralNetwork, flattened, slopes_over_grid
 from .rules import RULES
 from .shapes import added, aligned, expanded
 
@@ -124,14 +124,22 @@ class _Walk:
         parameters = {name: value for name, value in arguments.items() if name != "self"}
         of = node.refs[0].name
         on = self._values.get(of, Interval.entire((1, *operand.shape)))
-        slopes = FUNCTIONS[node.operator](**parameters).derivative(on)
+        function = FUNCTIONS[node.operator](**parameters)
+        slopes = function.derivative(on)
         if not bool(slopes.magnitude.isfinite().all()):
             raise NotCertified("is not Lipschitz on the set")
         return self._sources.begin(
             node.name,
             operand,
-            slopes_over_grid(operand, slopes.rearranged(lambda ends: ends[0])),
+            slopes_over_grid(operand.atoms, slopes.rearranged(lambda ends: ends[0])),
             flattened(operand),
+            Bend(
+                of,
+                len(self._sources.found),
+                function.derivative,
+                function.second_derivative,
+                node.name,
+            ),
         )
 
     def _product(self, node: Node) -> Form:
@@ -141,13 +149,15 @@ class _Walk:
             raise NotCertified("multiplies two tensors that vary, which has no constant everywhere")
         forms = [expanded(self._known[name], node.shape) for name in names]
         forms[0], forms[1] = aligned(*forms)
-        parts = []
-        for form, other in zip(forms, reversed(names), strict=True):
-            value = self._values[other].rearranged(lambda ends: ends[0].expand(node.shape))
-            slopes = slopes_over_grid(form, value)
-            parts.append(
-                self._sources.begin(f"a factor of {node.name}", form, slopes, flattened(form))
-            )
+
+        def whole(values: Interval) -> Interval:
+            return values.rearranged(lambda ends: ends[0].expand(node.shape))
+
+        name, first, parts = f"a factor of {node.name}", len(self._sources.found), []
+        for number, (form, other) in enumerate(zip(forms, reversed(names), strict=True)):
+            slopes = slopes_over_grid(form.atoms, whole(self._values[other]))
+            bend = Bend(other, first + 1 - number, whole, lambda _: Interval.exact(1.0), node.name)
+            parts.append(self._sources.begin(name, form, slopes, flattened(form), bend))
         return added(*parts)
 
     def _shared(self, node: Node, form: Form) -> Form:
