@@ -67,10 +67,11 @@ class _Backward:
 
     def pass_field(self, number: int) -> Iterator[None]:
         """Counts what a field adds, and goes on to those before it."""
-        taken, field = self._taken.pop(number, None), self._expanded.fields[number]
+        taken = self._taken.pop(number, None)
         if taken is None:
             return
         require_tame(taken)
+        field = self._expanded.fields[number]
         if field.slopes is not None:
             self._count(taken, field, field.slopes)
             yield

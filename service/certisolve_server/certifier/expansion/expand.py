@@ -16,8 +16,10 @@ one layer. With d = x - c, z_i(x) = z_i(c) + F_i d + r_i, and likewise
 
     |r_i|_2 <= sum_j |A_ij|_2 (max |D_j| |r_j|_2 + |S_j (F_j d)|_2 + o_j).
 
-What rounding adds to F_i is a part of e_i and r_i. A product a b has two such fields, as
-a b - a' b' = a (b - b') + b' (a - a'): the slopes of each factor are values of the other one.
+It is also at most e_i |d|_2 + q_i, where q_i = sum_j |A_ij|_2 (max |D_j| q_j + o_j) is how far
+z_i(c) is from what it is without starting afresh. What rounding adds to F_i is a part of e_i and
+r_i. A product a b has two such fields, as a b - a' b' = a (b - b') + b' (a - a'): the slopes of
+each factor are values of the other one.
 """
 
 import math
@@ -55,6 +57,8 @@ class Field:
         bent: at least |S F|_2.
         bent_values: at least |S (F d)|_2 + o.
         rest: at least |r|_2.
+        afresh: o.
+        shift: at least q.
     """
 
     jacobian: Tensor
@@ -63,6 +67,8 @@ class Field:
     bent: float = 0.0
     bent_values: float = 0.0
     rest: float = 0.0
+    afresh: float = 0.0
+    shift: float = 0.0
 
     @property
     def passed(self) -> Tensor:
@@ -117,7 +123,8 @@ def expanding(
     """
     forward = _Forward(assembled, network, reach, center, on_set)
     for number in range(len(network.sources) - 1):
-        yield from forward.advance(number)
+        if number < network.inputs or number in assembled.maps:
+            yield from forward.advance(number)
     return Expanded(network, forward.fields, forward.transfers)
 
 
@@ -137,7 +144,7 @@ class _Forward:
         self.transfers = {
             number: {j: _transfer(network, source, j) for j in source.terms}
             for number, source in enumerate(network.sources)
-            if number >= network.inputs
+            if number in assembled.maps
         }
         self.fields: dict[int, Field] = {}
         self._sums: dict[int, Field] = {}
@@ -168,7 +175,7 @@ class _Forward:
             return
         source = self._network.sources[number]
         jacobian = torch.zeros(self._inputs, *source.grid, source.channels, dtype=torch.float64)
-        error = rest = rounding = SMALLEST
+        error = rest = shift = rounding = SMALLEST
         for j, transfer in self.transfers[number].items():
             field, norm = self.fields[j], self._norm(number, j)
             passed = field.passed
@@ -178,12 +185,13 @@ class _Forward:
             kept = self._norm(number, j, field.most)
             error += kept * field.error + norm * field.bent
             rest += kept * field.rest + norm * field.bent_values
+            shift += kept * field.shift + norm * field.afresh
             yield
         require_tame(jacobian)
         error = (error + rounding) * MORE
         rest = (rest + rounding * self._reach.radius) * MORE
-        rest = min(rest, error * self._reach.radius * MORE)
-        self._sums[number] = Field(jacobian, error, rest=rest)
+        rest = min(rest, (error * self._reach.radius + shift) * MORE)
+        self._sums[number] = Field(jacobian, error, rest=rest, shift=shift * MORE)
 
     def _norm(self, number: int, j: int, scales: Tensor | None = None) -> float:
         """At least |A_ij diag(scales of channels)|_2."""
@@ -204,6 +212,8 @@ class _Forward:
         if isinstance(source.bend, Interval):
             candidates = [constant_slopes(source.bend, layout)]
         else:
+            if source.bend.of not in self.transfers:
+                raise NotCertified(f"a factor of {source.bend.result} has no differences")
             yield from self._summing(source.bend.of)
             candidates = slopes_around(source.bend, self._around(source.bend), layout)
             # Once for all sources that make one result.
@@ -216,7 +226,7 @@ class _Forward:
         along = self._reach.along(own.jacobian)
         values = frobenius(chosen.spread * along) + chosen.loose * float(along.amax()) * MORE
         values = (values + off) * MORE
-        self.fields[number] = replace(own, slopes=chosen, bent=bent, bent_values=values)
+        self.fields[number] = replace(own, slopes=chosen, bent=bent, bent_values=values, afresh=off)
 
     def _around(self, bend: Bend) -> Around:
         """Values of its node on the set."""

@@ -85,7 +85,9 @@ def slopes_around(bend: Bend, around: Around, layout: Layout) -> list[Slopes]:
     """
     middle = layout.enclosed(bend.slopes(around.at)).midpoint_radius()[0]
     wide = around.within(around.rest)
-    whole = layout.enclosed(bend.slopes(wide.intersection(around.on_set)))
+    # Where the center's values start afresh they may be just outside of the set's.
+    known = wide.intersection(around.on_set).hull(around.at)
+    whole = layout.enclosed(bend.slopes(known))
     most = _of_channels(whole)
 
     def spread(slopes: Interval) -> Tensor:
