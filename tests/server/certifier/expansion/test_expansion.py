@@ -1,5 +1,6 @@
 """Expansions around the center of a set: they hold on it, and are sharp where it is small."""
 
+import itertools
 import math
 
 import pytest
@@ -17,6 +18,7 @@ from certisolve_server.certifier.region import Ball, Box, Everything, Region
 from certisolve_zoo.operators.ffno import Ffno1d
 from certisolve_zoo.operators.fno import Fno1d, Fno2d, PeriodicFno2d
 from certisolve_zoo.operators.spectral import SpectralConv1d, periodic_basis
+from slow_ones import mostly_slow
 from small_networks import exported, in_float64
 
 
@@ -85,7 +87,6 @@ def case(request):
 def bound(problem: Problem) -> float:
     *_, found = Expansion().run(problem, Board())
     assert isinstance(found, Bound)
-    assert Expansion().recheck(problem, found.evidence) <= found.upper
     return found.upper
 
 
@@ -114,7 +115,7 @@ def corners(center: Tensor, radius: float, norm: str, count: int) -> list[Tensor
     return points
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", mostly_slow(NORMS, {"l2"}))
 def test_at_a_point_it_is_the_norm_of_the_jacobian(case, norm):
     program, graph, center = case
     upper = bound(Problem(graph, Ball({"x": center}, 0.0, "l2"), Norms(norm, norm)))
@@ -122,10 +123,11 @@ def test_at_a_point_it_is_the_norm_of_the_jacobian(case, norm):
     assert exact * (1 - 1e-9) <= upper <= exact * (1 + 1e-4)
 
 
-@pytest.mark.parametrize("ball", NORMS)
-@pytest.mark.parametrize("radius", [1e-3, 0.05])
-def test_no_slope_on_the_ball_exceeds_it(case, ball, radius):
-    program, graph, center = case
+@pytest.mark.parametrize(
+    "where", mostly_slow(itertools.product(NORMS, (1e-3, 0.05)), {("linf", 0.05)})
+)
+def test_no_slope_on_the_ball_exceeds_it(case, where):
+    (program, graph, center), (ball, radius) = case, where
     region = Ball({"x": center}, radius, ball)
     uppers = {norm: bound(Problem(graph, region, Norms(norm, norm))) for norm in NORMS}
     for point in corners(center, radius, ball, 5):
@@ -141,8 +143,9 @@ def test_to_first_order_in_the_radius_little_is_lost(case):
     assert small <= exact * 1.01
 
 
-def test_wider_sets_have_wider_bounds(case):
-    _, graph, center = case
+def test_wider_sets_have_wider_bounds():
+    program = exported(MODULES["fno"][0](), (1, 8))
+    graph, center = prepare(program, {"x": (1, 8)}), torch.zeros(1, 8, dtype=torch.float64)
     uppers = [
         bound(Problem(graph, Ball({"x": center}, radius, "linf"), Norms("l2", "linf")))
         for radius in (0.0, 1e-4, 1e-2)
@@ -173,6 +176,13 @@ def test_boxes_around_other_points_and_limits_that_cut_a_ball():
         upper = bound(Problem(graph, region, Norms("l2", "l2")))
         for point in (center - 0.01, center, center + 0.03):
             assert norm_of(jacobian(program, point), "l2") <= upper
+
+
+def test_it_is_proven_again_without_evidence():
+    program = exported(MODULES["fno"][0](), (1, 8))
+    region = Ball({"x": torch.zeros(1, 8, dtype=torch.float64)}, 0.1, "l2")
+    problem = Problem(prepare(program, {"x": (1, 8)}), region, Norms("l2", "l2"))
+    assert Expansion().recheck(problem, {}) <= bound(problem)
 
 
 def test_what_it_does_not_take_is_said():
