@@ -31,8 +31,12 @@ _ENCLOSURE_PRICE = 8.0
 #: Whoever leads is likely to find more.
 _LEADER_PRICE = 0.25
 
-#: Of an attack while nothing finite is proven.
-_EARLY_ATTACK_PRICE = 4.0
+#: Of those who can wait while nothing finite is proven.
+_EARLY_PRICE = 4.0
+_CAN_WAIT = ("attack", "expansion")
+
+#: Then of a method that says for long nothing, and at once all that it has to say.
+_AT_ONCE, _AT_ONCE_PRICE = "expansion", 0.125
 
 
 def certify(
@@ -113,8 +117,10 @@ def _due(turns: "_Turns", search: "_Search") -> float:
     price = turns.price
     if turns.name == search.method:
         price *= _LEADER_PRICE
-    if turns.name == "attack" and not search.is_finite:
-        price *= _EARLY_ATTACK_PRICE
+    if turns.name in _CAN_WAIT and not search.is_finite:
+        price *= _EARLY_PRICE
+    elif turns.name == _AT_ONCE:
+        price *= _AT_ONCE_PRICE
     return price * turns.spent_s
 
 

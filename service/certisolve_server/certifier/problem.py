@@ -1,8 +1,8 @@
 """What is asked: of which map, on which set, in which norms."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .domain import Boxes
 from .errors import InvalidRequest, NotCertified
@@ -34,11 +34,16 @@ Subject: TypeAlias = Graph | Flow
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The least L with |f(x) - f(y)| <= L |x - y| for all x, y of the region is to be bounded."""
+    """The least L with |f(x) - f(y)| <= L |x - y| for all x, y of the region is to be bounded.
+
+    Attributes:
+        shared: what methods compute once for all of them, by name; see `slices.Shared`.
+    """
 
     subject: Subject
     region: Region
     norms: Norms
+    shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def graph(self) -> Graph:

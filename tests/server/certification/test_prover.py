@@ -181,6 +181,6 @@ def test_the_reason_of_no_bound_says_who_had_too_little_time(models):
         asked_for = replace(asked, budget_s=budget_s)
         return reply.document(nothing, subject, asked_for, found.key)["reason"]
 
-    assert reason(0.0).startswith("no bound by fourier, chain, mean_value")
+    assert reason(0.0).startswith("no bound by fourier, expansion, chain")
     assert reason(0.0).endswith("within budget_s; a larger one may do; norms: cannot")
     assert reason(600.0) == "norms: cannot"

@@ -25,6 +25,7 @@ each factor are values of the other one.
 import math
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -81,7 +82,7 @@ class Field:
         ones = torch.ones(self.jacobian.shape[-1], dtype=torch.float64)
         return ones if self.slopes is None else self.slopes.most
 
-    @property
+    @cached_property
     def size(self) -> float:
         """At least |F + E|_2."""
         return (spectral(self.jacobian) + self.error) * MORE

@@ -6,20 +6,15 @@ worth less than multipliers, see `fourier`.
 
 from collections.abc import Generator, Iterator
 
-from certisolve_server.certifier.arithmetic import Interval
-from certisolve_server.certifier.domain import Boxes, values
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.expansion import bound, center_at, expanding, reach_of
-from certisolve_server.certifier.graph.node import Graph
-from certisolve_server.certifier.interpreter import interpret
 from certisolve_server.certifier.problem import Problem
-from certisolve_server.certifier.rules import Abstraction
 from certisolve_server.certifier.slices import finished
-from certisolve_server.certifier.spectral_layers import recognising
 from certisolve_server.certifier.spectral_layers.assemble import assemble
 from certisolve_server.certifier.spectral_layers.network import Bend
 
 from .method import Board, Bound, Evidence
+from .recognised import recognised
 
 # Left to another machine, which sums in another order.
 _MARGIN = 1.0 + 2.0**-20
@@ -44,11 +39,9 @@ class Expansion:
 
 
 def _bounded(problem: Problem) -> Generator[None, None, float]:
-    graph, boxes = problem.require_map(), problem.require_boxes()
-    reach = reach_of(problem)
-    on_set = _values(graph, boxes)
-    yield
-    network = yield from recognising(graph, on_set)
+    graph, reach = problem.require_map(), reach_of(problem)
+    found = yield from recognised(problem)
+    network = found.network
     assembled = assemble(network)
     yield
     results = frozenset(
@@ -56,17 +49,5 @@ def _bounded(problem: Problem) -> Generator[None, None, float]:
     )
     center = center_at(graph, reach.center, results)
     yield
-    expanded = yield from expanding(assembled, network, reach, center, on_set)
+    expanded = yield from expanding(assembled, network, reach, center, found.values)
     return (yield from bound(expanded, problem.norms))
-
-
-def _values(graph: Graph, boxes: Boxes) -> dict[str, Interval]:
-    """Of all inputs and nodes."""
-    found = dict(boxes.sides)
-
-    def record(name: str, abstraction: Abstraction) -> Abstraction:
-        found[name] = abstraction.value
-        return abstraction
-
-    interpret(graph, values(boxes), record)
-    return found

@@ -16,25 +16,22 @@ from functools import cached_property
 
 import torch
 
-from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.arithmetic.rounding import Numbers
 from certisolve_server.certifier.chains import Chain, UnverifiedMultipliers
 from certisolve_server.certifier.chains.blocks import search_blocks
 from certisolve_server.certifier.chains.eclipse import choosing_best
 from certisolve_server.certifier.chains.normwise import normwise_bound, proving
-from certisolve_server.certifier.domain import values
 from certisolve_server.certifier.errors import NotCertified
-from certisolve_server.certifier.interpreter import interpret
 from certisolve_server.certifier.problem import Problem
-from certisolve_server.certifier.rules import Abstraction
 from certisolve_server.certifier.slices import finished
-from certisolve_server.certifier.spectral_layers import SpectralNetwork, recognising
+from certisolve_server.certifier.spectral_layers import SpectralNetwork
 from certisolve_server.certifier.spectral_layers.assemble import Assembled, assemble
 from certisolve_server.certifier.spectral_layers.deviation import deviation
 from certisolve_server.certifier.spectral_layers.impulse import impulse_bound
 from certisolve_server.certifier.spectral_layers.measures import Measured, measured
 
 from .method import Board, Bound, Evidence
+from .recognised import recognised
 
 # What is claimed beyond what was proven here: room for another order of sums, and for deviations of
 # the basis, which differ from grid to grid while the claim does not.
@@ -139,8 +136,8 @@ class _Subject:
 
 
 def _recognised(problem: Problem) -> Generator[None, None, _Subject]:
-    network = yield from recognising(problem.require_map(), _values(problem))
-    return _Subject(problem, network)
+    found = yield from recognised(problem)
+    return _Subject(problem, found.network)
 
 
 def _searched(subject: _Subject, board: Board) -> Iterator[Bound | None]:
@@ -189,17 +186,3 @@ def _between(start: tuple[Numbers, ...], end: tuple[Numbers, ...]) -> list[tuple
 
 def _numbers(multipliers: list[list[float]]) -> tuple[Numbers, ...]:
     return tuple(torch.tensor(each, dtype=torch.float64) for each in multipliers)
-
-
-def _values(problem: Problem) -> dict[str, Interval] | None:
-    """Of all nodes on the set; None on everything."""
-    if problem.boxes is None:
-        return None
-    found = dict(problem.boxes.sides)
-
-    def record(name: str, abstraction: Abstraction) -> Abstraction:
-        found[name] = abstraction.value
-        return abstraction
-
-    interpret(problem.graph, values(problem.boxes), record)
-    return found
