@@ -130,6 +130,8 @@ class CudaDevice(AbstractDevice):
             raise ValueError(f"cuda:{index}: torch sees {torch.cuda.device_count()} CUDA devices")
         self.name = f"cuda:{index}"
         self.pipeline_depth = 2
+        # Fields are float32; torch would cut operands of convolutions to 10 bits.
+        torch.backends.cudnn.allow_tf32 = False
         self._stream = torch.cuda.Stream(self.torch_device)  # type: ignore[no-untyped-call]  # torch
 
     def adopt_thread(self, *, alone: bool) -> None:
