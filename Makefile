@@ -9,7 +9,7 @@ MODEL  ?=
 ZOO    := $(shell find models/certisolve_export models/certisolve_zoo -name '*.py')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve up up-local down models train baselines test test-numerics test-service test-slow check format proto bench clean
+.PHONY: help setup serve up up-local down models train baselines test test-numerics test-fleet test-service test-slow check format proto bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,14 +55,17 @@ baselines: $(VENV)/.serve  ## re-time every model beside its classical solver
 	@$(BIN)/python -m certisolve_zoo baselines $(MODEL)
 
 test: $(VENV)/.dev models/artifacts/.built .tools/redis-server  ## run the tests
-	@$(MAKE) --no-print-directory -j2 -k test-numerics test-service
+	@$(MAKE) --no-print-directory -j3 -k test-numerics test-fleet test-service
 
-# Side by side: what only computes, and what also waits for servers.
+# Side by side: what only computes, what mostly waits for processes that start and die, and the rest.
 test-numerics:
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/server/certifier tests/zoo
+	@OMP_NUM_THREADS=1 nice $(BIN)/python -m pytest tests/server/certifier tests/zoo
+
+test-fleet:
+	@PATH="$(CURDIR)/.tools:$$PATH" $(BIN)/python -m pytest tests/e2e
 
 test-service:
-	@PATH="$(CURDIR)/.tools:$$PATH" $(BIN)/python -m pytest --ignore=tests/server/certifier --ignore=tests/zoo
+	@PATH="$(CURDIR)/.tools:$$PATH" $(BIN)/python -m pytest --ignore=tests/server/certifier --ignore=tests/zoo --ignore=tests/e2e
 
 test-slow: $(VENV)/.dev models/artifacts/.built .tools/redis-server  ## run those that take minutes
 	@PATH="$(CURDIR)/.tools:$$PATH" $(BIN)/python -m pytest -m slow
