@@ -48,6 +48,24 @@ def interpret(
     return output
 
 
+def values_along(
+    graph: Graph, inputs: Mapping[str, Abstraction], observe: Observe = unobserved
+) -> dict[str, Interval]:
+    """The values of all inputs, and of all nodes with one result, (boxes, *shape).
+
+    Args and errors are those of `interpret`.
+    """
+    found = {name: abstraction.value for name, abstraction in inputs.items()}
+
+    def record(name: str, abstraction: Abstraction) -> Abstraction:
+        seen = observe(name, abstraction)
+        found[name] = seen.value
+        return seen
+
+    interpret(graph, inputs, record)
+    return found
+
+
 def evaluate(node: Node, constants: Mapping[str, Constant]) -> Interval | None:
     """The value of a node of constants, or None where it has no rule or several results."""
     if node.kind != "real" or node.operator not in RULES:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.domain import Boxes, values
 from certisolve_server.certifier.graph.node import Graph
-from certisolve_server.certifier.interpreter import interpret
+from certisolve_server.certifier.interpreter import values_along
 from certisolve_server.certifier.rules import Abstraction
 
 from .sizes import frobenius
@@ -36,16 +36,13 @@ def center_at(graph: Graph, point: Boxes, results: frozenset[str]) -> Center:
     Raises:
         NotCertified: some node has no bound there.
     """
-    found: dict[str, Interval] = dict(point.sides)
     off: dict[str, float] = {}
 
     def afresh(name: str, abstraction: Abstraction) -> Abstraction:
         if name in results:
             middle, radius = abstraction.value.midpoint_radius()
             off[name] = frobenius(radius)
-            abstraction = Abstraction(Interval.exact(middle), abstraction.jacobian)
-        found[name] = abstraction.value
+            return Abstraction(Interval.exact(middle), abstraction.jacobian)
         return abstraction
 
-    interpret(graph, values(point), afresh)
-    return Center(found, off)
+    return Center(values_along(graph, values(point), afresh), off)

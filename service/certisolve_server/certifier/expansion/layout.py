@@ -1,6 +1,5 @@
 """How the tensors of a graph lie in fields: points of the grid first, channels last."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,9 +31,6 @@ class Layout:
 
     def enclosed(self, tensor: Interval) -> Interval:
         """As `to_fields`, without the batch of one."""
-        batched = math.prod(tensor.shape) == math.prod(self._sizes)
-        if not batched:
-            raise ValueError(f"{tuple(tensor.shape)} is no tensor of {self._sizes}")
         return tensor.rearranged(lambda ends: self.to_fields(ends.reshape(1, *self._sizes))[0])
 
     @property

@@ -23,7 +23,7 @@ from certisolve_server.certifier.arithmetic import Interval, concatenate, matmul
 from certisolve_server.certifier.domain import Boxes, seeds, values
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.graph.node import Graph
-from certisolve_server.certifier.interpreter import interpret
+from certisolve_server.certifier.interpreter import interpret, values_along
 from certisolve_server.certifier.problem import Problem
 from certisolve_server.certifier.rules import Abstraction
 
@@ -99,13 +99,7 @@ def enclose(graph: Graph, boxes: Boxes) -> Enclosure:
         UnsupportedOperator: a rule does not hold for some arguments.
     """
     centers = boxes.centers()
-    at_center: dict[str, Interval] = {}
-
-    def record(name: str, abstraction: Abstraction) -> Abstraction:
-        at_center[name] = abstraction.value
-        return abstraction
-
-    interpret(graph, values(centers), record)
+    at_center = values_along(graph, values(centers))
     offsets = {name: boxes.sides[name] - centers.sides[name] for name in boxes.sides}
 
     def sharpen(name: str, abstraction: Abstraction) -> Abstraction:

@@ -6,9 +6,8 @@ from types import MappingProxyType
 
 from certisolve_server.certifier.arithmetic import Interval
 from certisolve_server.certifier.domain import values
-from certisolve_server.certifier.interpreter import interpret
+from certisolve_server.certifier.interpreter import values_along
 from certisolve_server.certifier.problem import Problem
-from certisolve_server.certifier.rules import Abstraction
 from certisolve_server.certifier.slices import Shared
 from certisolve_server.certifier.spectral_layers import SpectralNetwork, recognising
 
@@ -41,21 +40,8 @@ def recognised(problem: Problem) -> Generator[None, None, Recognised]:
 
 
 def _recognising(problem: Problem) -> Generator[None, None, Recognised]:
-    found = _values(problem)
+    graph = problem.require_map()
+    found = {} if problem.boxes is None else values_along(graph, values(problem.boxes))
     yield
-    network = yield from recognising(problem.require_map(), found or None)
+    network = yield from recognising(graph, found or None)
     return Recognised(network, MappingProxyType(found))
-
-
-def _values(problem: Problem) -> dict[str, Interval]:
-    """Of all inputs and nodes on the region; none on everything."""
-    if problem.boxes is None:
-        return {}
-    found = dict(problem.boxes.sides)
-
-    def record(name: str, abstraction: Abstraction) -> Abstraction:
-        found[name] = abstraction.value
-        return abstraction
-
-    interpret(problem.require_map(), values(problem.boxes), record)
-    return found

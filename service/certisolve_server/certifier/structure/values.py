@@ -15,7 +15,7 @@ from certisolve_server.certifier.arithmetic import Interval, concatenate, matmul
 from certisolve_server.certifier.arithmetic.norms import Norm, operator_norm
 from certisolve_server.certifier.arithmetic.rounding import product_up
 from certisolve_server.certifier.domain import Boxes, box, seeds, values
-from certisolve_server.certifier.interpreter import interpret
+from certisolve_server.certifier.interpreter import values_along
 from certisolve_server.certifier.problem import Problem
 from certisolve_server.certifier.region import Ball
 from certisolve_server.certifier.rules import Abstraction
@@ -41,23 +41,10 @@ def values_of(problem: Problem) -> Mapping[str, Interval] | None:
     centers = boxes.centers()
     if isinstance(region, Ball):
         centers = box(graph, region.center, region.center)
-    at_center: dict[str, Interval] = {}
-
-    def record(name: str, abstraction: Abstraction) -> Abstraction:
-        at_center[name] = abstraction.value
-        return abstraction
-
-    interpret(graph, values(centers), record)
+    at_center = values_along(graph, values(centers))
     form = _Form(boxes, centers, at_center, region if isinstance(region, Ball) else None)
-    found: dict[str, Interval] = dict(boxes.sides)
-
-    def sharpen(name: str, abstraction: Abstraction) -> Abstraction:
-        sharper = form.sharpened(name, abstraction)
-        found[name] = sharper.value
-        return sharper
-
-    interpret(graph, seeds(boxes) if _is_small(boxes, graph.nodes) else values(boxes), sharpen)
-    return found
+    inputs = seeds(boxes) if _is_small(boxes, graph.nodes) else values(boxes)
+    return values_along(graph, inputs, form.sharpened)
 
 
 def _is_small(boxes: Boxes, nodes: object) -> bool:
