@@ -4,7 +4,7 @@ import json
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -16,18 +16,16 @@ class Kept:
         document: JSON.
         upper: inf where nothing was proven.
         lower: proven, 0 without a witness.
-        status: how the search ended.
+        is_exhausted: whether a search ended with nothing left to do.
         budget_s: seconds it was given.
-        gap: at which it was to stop.
         max_splits: at most so many cuts; None for any number.
     """
 
     document: bytes
     upper: float
     lower: float
-    status: str
+    is_exhausted: bool
     budget_s: float
-    gap: float
     max_splits: int | None
 
     def serves(self, search: Mapping[str, Any]) -> bool:
@@ -40,8 +38,7 @@ class Kept:
             return True
         if _splits(self.max_splits) < _splits(search["max_splits"]):
             return False
-        exhausted = self.status == "certified" and not self.upper <= self.gap * self.lower
-        return exhausted or self.budget_s >= search["budget_s"]
+        return self.is_exhausted or self.budget_s >= search["budget_s"]
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -85,7 +82,7 @@ class CertificateCache:
             kept = best
         else:
             # A longer search found nothing better: one as long need not be made again.
-            kept = _searched(best, found)
+            kept = replace(found, document=best.document, upper=best.upper, lower=best.lower)
         self._kept[key] = kept
         self._num_bytes += len(kept.document)
         self._forget()
@@ -102,27 +99,15 @@ class CertificateCache:
 
 def _kept(document: bytes, search: Mapping[str, Any]) -> Kept:
     said = json.loads(document)
+    upper = math.inf if said["upper"] is None else said["upper"]
     return Kept(
         document=document,
-        upper=math.inf if said["upper"] is None else said["upper"],
+        upper=upper,
         lower=said["lower"],
-        status=said["status"],
+        is_exhausted=said["status"] == "certified" and not upper <= search["gap"] * said["lower"],
         # One that was cut short was given less than it was to have.
         budget_s=0.0 if "search" in said.get("methods", {}) else search["budget_s"],
-        gap=search["gap"],
         max_splits=search["max_splits"],
-    )
-
-
-def _searched(best: Kept, search: Kept) -> Kept:
-    return Kept(
-        best.document,
-        best.upper,
-        best.lower,
-        search.status,
-        search.budget_s,
-        search.gap,
-        search.max_splits,
     )
 
 

@@ -96,7 +96,7 @@ def refusals() -> Iterator[None]:
     except certifier_errors.InvalidRequest as error:
         raise errors.InvalidOption(str(error)) from error
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "allocate" not in str(error):
+        if not certifier_errors.is_out_of_memory(error):
             raise
         raise errors.NotCertified("it takes more memory than a prover may have") from error
 

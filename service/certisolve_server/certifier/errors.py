@@ -40,3 +40,8 @@ class Contradiction(CertifierError):
         super().__init__(f"{method} proves {upper}, and a witness {lower}: the certifier is wrong")
         self.upper = upper
         self.lower = lower
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed: of Python's, numpy's, or torch's, which has no class for it."""
+    return isinstance(error, MemoryError) or "allocate" in str(error)

@@ -8,12 +8,12 @@ from .arithmetic import Interval, require_ieee_threads
 from .budget import Budget, Clock
 from .certificate import Certificate, Status
 from .enclosure import enclosures
-from .errors import Contradiction, NotCertified, UnsupportedOperator
+from .errors import Contradiction, NotCertified, UnsupportedOperator, is_out_of_memory
 from .falsify import attack
 from .graph.digest import digest
 from .graph.node import Graph
 from .methods.method import Board, Bound, Evidence, Method
-from .methods.registry import METHODS
+from .methods.registry import AT_ONCE, METHODS
 from .problem import Problem
 from .rounding_radius import rounding_radius
 from .witness import Witness
@@ -24,7 +24,6 @@ Attack: TypeAlias = Callable[[Problem, int, Board], Iterator[Witness | None]]
 #: Changes of a bound by less than this are not worth a line of the history, but for the last.
 _NOTABLE = 1e-3
 
-
 #: Of the time that others get, that of the enclosure of the output is so much less.
 _ENCLOSURE_PRICE = 8.0
 
@@ -33,10 +32,10 @@ _LEADER_PRICE = 0.25
 
 #: Of those who can wait while nothing finite is proven.
 _EARLY_PRICE = 4.0
-_CAN_WAIT = ("attack", "expansion")
+_CAN_WAIT = AT_ONCE | {"attack"}
 
-#: Then of a method that says for long nothing, and at once all that it has to say.
-_AT_ONCE, _AT_ONCE_PRICE = "expansion", 0.125
+#: Then of those that say all at once.
+_AT_ONCE_PRICE = 0.125
 
 
 def certify(
@@ -119,7 +118,7 @@ def _due(turns: "_Turns", search: "_Search") -> float:
         price *= _LEADER_PRICE
     if turns.name in _CAN_WAIT and not search.is_finite:
         price *= _EARLY_PRICE
-    elif turns.name == _AT_ONCE:
+    elif turns.name in AT_ONCE:
         price *= _AT_ONCE_PRICE
     return price * turns.spent_s
 
@@ -146,6 +145,10 @@ class _Turns:
             self.is_over = True
         except (NotCertified, UnsupportedOperator) as refusal:
             self.is_over, self.note = True, str(refusal)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.is_over, self.note = True, "it takes more memory than there is"
         finally:
             self.spent_s += clock() - start
         return None

@@ -42,6 +42,15 @@ def test_a_search_with_nothing_left_to_do_answers_any_other(cache):
     assert cache.find("q", search(budget_s=600.0, gap=1.0)) is not None
 
 
+def test_a_longer_search_that_reached_its_own_gap_has_not_done_all(cache):
+    best = document(upper=1.9, lower=0.5, status="certified")
+    cache.put("q", search(budget_s=1.0, gap=4.0), best)
+    reached = document(upper=2.0, lower=1.9, status="certified")
+    assert cache.put("q", search(budget_s=20.0, gap=1.1), reached) == best
+    assert cache.find("q", search(budget_s=20.0)) == best
+    assert cache.find("q", search(budget_s=600.0)) is None
+
+
 def test_fewer_cuts_answer_no_question_with_more(cache):
     cache.put("q", search(max_splits=10), document())
     assert cache.find("q", search(max_splits=10)) is not None

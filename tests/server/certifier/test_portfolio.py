@@ -152,6 +152,23 @@ def test_refusals_are_noted_and_the_others_go_on():
     assert (alone.status, alone.upper, alone.gap) == ("unbounded", math.inf, math.inf)
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_who_finds_no_memory_stops_and_the_others_go_on(error):
+    clock = Clock()
+    methods = [Scripted("a", [(0.1, error)], clock), Scripted("b", [(0.1, 5.0)], clock)]
+    answer = run(clock, methods)[-1]
+    assert answer.upper == 5.0
+    assert "memory" in answer.notes["a"]
+
+
+def test_a_defect_of_one_is_passed_over_by_nobody():
+    clock = Clock()
+    with pytest.raises(RuntimeError, match="a defect"):
+        run(clock, [Scripted("a", [(0.1, RuntimeError("a defect"))], clock)])
+
+
 def test_a_witness_above_a_bound_ends_everything():
     clock = Clock()
     with pytest.raises(Contradiction, match=r"a proves 2\.0"):

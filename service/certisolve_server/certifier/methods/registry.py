@@ -22,3 +22,6 @@ METHODS: tuple[Method, ...] = (
     Branching(),
     Tubes(),
 )
+
+#: Those that have nothing to say for long, and then all at once.
+AT_ONCE = frozenset({Expansion.name})
