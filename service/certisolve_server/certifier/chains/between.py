@@ -1,5 +1,6 @@
 """Bounds of chains from one norm to another, of all inputs and outputs together or of each."""
 
+import heapq
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -94,19 +95,23 @@ class _Search:
     found: dict[_Part, tuple[float, ChainCertificate]]
 
     def run(self) -> Iterator[bool]:
-        """Searches all parts together, then each, the largest first; whether one is better.
+        """Searches all parts together, then always the worst; whether one is better.
 
-        Parts below one that was searched to the end do not matter.
+        Once the worst was searched to its end, the others do not matter.
         """
         yield from self._improve(_ALL)
-        left, least = [part for part in self.parts if part != _ALL], 0.0
-        while left:
-            worst = max(left, key=self._upper)
-            if self._upper(worst) <= least:
+        parts = [part for part in self.parts if part != _ALL]
+        searches = [self._improve(part) for part in parts]
+        worst_first = [(-self._upper(part), index) for index, part in enumerate(parts)]
+        heapq.heapify(worst_first)
+        while worst_first:
+            _, worst = worst_first[0]
+            is_better = next(searches[worst], None)
+            if is_better is None:
                 return
-            left.remove(worst)
-            yield from self._improve(worst)
-            least = max(least, self._upper(worst))
+            if is_better:
+                heapq.heapreplace(worst_first, (-self._upper(parts[worst]), worst))
+            yield is_better
 
     def try_again(self, parts: Sequence[ChainCertificate]) -> Iterator[bool]:
         """What proved bounds of another chain; whether it proves one here."""

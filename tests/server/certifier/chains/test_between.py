@@ -69,6 +69,13 @@ def test_all_outputs_are_bounded_by_the_largest_of_each():
     assert every == pytest.approx(max(one.upper for one in each), rel=1e-4)
 
 
+def test_bounds_of_many_outputs_fall_long_before_each_was_searched():
+    found = list(improving_between(plain((3, 8, 6, 12), 0.0, 1.0), "linf", "linf"))
+    improved = [index for index, each in enumerate(found) if each is not None]
+    gaps = [after - before for before, after in itertools.pairwise(improved)]
+    assert max(gaps) < len(found) / 4
+
+
 def test_parts_that_are_missing_or_claim_too_much_are_refused():
     chain = plain((3, 6, 5, 4), 0.0, 1.0)
     certificate = best(chain, "linf", "linf")
