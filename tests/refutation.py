@@ -16,6 +16,9 @@ _ORDERS = {"l1": 1.0, "l2": 2.0, "linf": math.inf}
 #: Float64 against reals: far more than its error, far less than what an unsound bound is off by.
 ROUNDING = 1.0 + 1e-9
 
+#: Of outputs in float64, relative to their size.
+_ROUNDED = 64 * torch.finfo(torch.float64).eps
+
 Pairs = tuple[Tensor, Tensor]
 
 
@@ -34,14 +37,19 @@ def attacked(target: Target, count: int, steps: int, generator: torch.Generator)
 
 
 def slopes(target: Target, pairs: Pairs, norms: Norms | None = None) -> Tensor:
-    """|f(x) - f(y)| / |x - y| of each pair, in float64; 0 where they are too close to tell."""
+    """|f(x) - f(y)| / |x - y| of each pair, in float64; 0 where they are too close to tell.
+
+    Less what rounding makes of f, which pairs that are close divide by little.
+    """
     one, other = pairs
     measured = target.slopes.norms if norms is None else norms
     with torch.no_grad():
         function = target.hard()
-        change = (function(one) - function(other)) * target.slopes.output_weights
+        images = [function(each) * target.slopes.output_weights for each in pairs]
     sizes = _length((one - other) * target.slopes.input_weights, _ORDERS[measured.inputs])
-    moved = _length(change, _ORDERS[measured.outputs])
+    order = _ORDERS[measured.outputs]
+    noise = _ROUNDED * sum(_length(image, order) for image in images)
+    moved = (_length(images[0] - images[1], order) - noise).clamp(min=0.0)
     scale = 1.0 + one.abs().amax(1) if one.shape[1] else torch.ones(len(one))
     known = torch.where(sizes > 1e-7 * scale, moved / sizes.clamp(min=1e-300), 0.0)
     return known.nan_to_num(0.0, 0.0)

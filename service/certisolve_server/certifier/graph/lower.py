@@ -21,6 +21,7 @@ from certisolve_server.certifier.arithmetic import Interval, NotABound
 from certisolve_server.certifier.errors import InvalidRequest, NotCertified, UnsupportedOperator
 
 from .complex_numbers import as_pairs
+from .definitions import DEFINITIONS, Definitions
 from .node import Argument, Constant, Graph, Input, Node, Ref, kind_of, live
 
 #: Whose arguments are checked when a program is exported, and which compute nothing.
@@ -32,6 +33,7 @@ def lower(
     shapes: Mapping[str, tuple[int, ...]],
     frozen: Mapping[str, Tensor],
     output: int = 0,
+    definitions: Definitions = DEFINITIONS,
 ) -> Graph:
     """The graph of one output of the program, its sizes fixed.
 
@@ -40,6 +42,7 @@ def lower(
         shapes: of each input that varies, with a leading axis of one request.
         frozen: the inputs that do not vary, as they are; float64 values count as they are given.
         output: which output, counted from 0.
+        definitions: of operators that are read as others.
 
     Raises:
         InvalidRequest: an input is missing, unknown, or has sizes that the program does not take.
@@ -48,7 +51,7 @@ def lower(
         NotCertified: a constant is not finite.
     """
     _check_inputs(program, shapes, frozen)
-    program = _functional(program)
+    program = _defined(program, definitions)
     _check_unmutated(program)
     stored = _stored_tensors(program)
     given = {**stored, **frozen}
@@ -127,19 +130,17 @@ def _check_shape(
             raise refusal
 
 
-def _functional(program: ExportedProgram) -> ExportedProgram:
-    """Without writes to parts of tensors that it made itself, as torch knows to say otherwise."""
-    writes = any(
-        isinstance(node.target, OpOverload) and node.target._schema.is_mutable
-        for node in program.graph.nodes
-    )
-    if not writes:
+def _defined(program: ExportedProgram, definitions: Definitions) -> ExportedProgram:
+    """By definitions, and without writes to parts of tensors that it made itself."""
+    operators = {node.target for node in program.graph.nodes if isinstance(node.target, OpOverload)}
+    writes = any(operator._schema.is_mutable for operator in operators)
+    if not writes and not operators & definitions.keys():
         return program
     with warnings.catch_warnings():
         # torch warns of what it calls itself.
         warnings.simplefilter("ignore", FutureWarning)
-        functional: ExportedProgram = program.run_decompositions({})
-    return functional
+        defined: ExportedProgram = program.run_decompositions(dict(definitions))
+    return defined
 
 
 def _check_unmutated(program: ExportedProgram) -> None:

@@ -21,6 +21,7 @@ from certisolve_server.certifier.arithmetic import (
 from certisolve_server.certifier.arithmetic.rounding import product_up
 from certisolve_server.certifier.domain import values
 from certisolve_server.certifier.errors import NotCertified
+from certisolve_server.certifier.graph.definitions import AS_EXECUTED
 from certisolve_server.certifier.graph.fold import fold
 from certisolve_server.certifier.graph.lower import lower
 from certisolve_server.certifier.graph.node import Constant, Graph, Node
@@ -48,7 +49,8 @@ def executed(
     its type.
     """
     require_ieee_threads()
-    return recognise_splines(fold(lower(program, shapes, frozen or {}, output), _held))
+    graph = lower(program, shapes, frozen or {}, output, AS_EXECUTED)
+    return recognise_splines(fold(graph, _held))
 
 
 def rounding_radius(

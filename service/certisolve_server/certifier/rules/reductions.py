@@ -3,11 +3,15 @@
 import math
 from collections.abc import Sequence
 from functools import reduce
+from types import MappingProxyType
 
-from certisolve_server.certifier.arithmetic import Interval, total
+import torch
+
+from certisolve_server.certifier.arithmetic import Interval, total, where
+from certisolve_server.certifier.functions import find
 
 from . import shapes
-from .abstraction import Abstraction, mapped_linearly
+from .abstraction import Abstraction, mapped_linearly, per_entry
 from .arithmetic import multiply
 from .rule import Declined, Rules
 
@@ -61,6 +65,28 @@ def product_over(self: Abstraction, dim: int, keepdim: bool, dtype: str | None) 
     return kept
 
 
+def vector_norm(
+    self: Abstraction, ord: float, dim: Sequence[int] | None, keepdim: bool, dtype: str | None
+) -> Abstraction:
+    """sqrt(sum x^2), whose gradient is x / |x|, and at 0 all of length 1 at most."""
+    del dtype
+    axes = from_the_end(dim, len(self.shape))
+    if ord != 2 or not axes:
+        raise Declined("is no norm of order 2 over axes")
+    x = self.value
+    norm = find("sqrt").value(total(x.square(), axes, keepdim=True).maximum(0.0))
+    is_away = norm.lower > 0
+    one = Interval.exact(torch.ones((), dtype=torch.float64))
+    ball = one.hull(-one)
+    gradient = where(is_away, (x / where(is_away, norm, one)).intersection(ball), ball)
+    value = norm if keepdim else norm.rearranged(lambda ends: ends.squeeze(axes))
+    blocks = {
+        name: total(block * per_entry(gradient), axes, keepdim)
+        for name, block in self.jacobian.items()
+    }
+    return Abstraction(value, MappingProxyType(blocks))
+
+
 def from_the_end(dim: Sequence[int] | None, rank: int) -> tuple[int, ...]:
     """Axes counted from the last, whatever stands before the first; of one number none."""
     # ATen reads an empty list as all axes.
@@ -70,6 +96,7 @@ def from_the_end(dim: Sequence[int] | None, rank: int) -> tuple[int, ...]:
 
 #: By overload.
 RULES: Rules = {
+    "aten.linalg_vector_norm.default": vector_norm,
     "aten.mean.default": mean_of_all,
     "aten.mean.dim": mean_over,
     "aten.prod.dim_int": product_over,

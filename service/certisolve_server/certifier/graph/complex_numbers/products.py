@@ -2,12 +2,19 @@
 
 from certisolve_server.certifier.graph.node import Argument, Node, Ref
 
-from .writer import Writer
+from .writer import Writer, reference
 
 
 def negated(node: Node, writer: Writer) -> None:
     """Both parts negated."""
     writer.put(node.name, node.operator, (*node.shape, 2), **node.arguments)
+
+
+def size(node: Node, writer: Writer) -> None:
+    """|a + i b|, the norm of the parts."""
+    x = reference(node, "self")
+    how: dict[str, Argument] = {"ord": 2, "dim": (-1,), "keepdim": False, "dtype": None}
+    writer.put(node.name, "aten.linalg_vector_norm.default", node.shape, self=x, **how)
 
 
 def added(node: Node, writer: Writer) -> None:

@@ -55,6 +55,7 @@ _COMPLEX: Mapping[str, Rewrite] = MappingProxyType(
         "aten.fft_ifft.default": transforms.among_complex,
         "aten.fft_fft2.default": transforms.among_complex,
         "aten.fft_ifft2.default": transforms.among_complex,
+        "aten.abs.default": products.size,
         "aten.add.Tensor": products.added,
         "aten.sub.Tensor": products.added,
         "aten.neg.default": products.negated,
