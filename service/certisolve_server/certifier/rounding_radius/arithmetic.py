@@ -19,6 +19,9 @@ from .deviation import Deviation, Known, euclidean, largest, number, rounded
 from .precision import Precision
 from .rule import Operand, Rules
 
+# Roundings of a norm of numbers that are divided by the largest and multiplied back.
+_OF_SCALES = 8
+
 
 def add(precision: Precision, self: Operand, other: Operand, alpha: float) -> Deviation:
     """X + alpha y, fused or not: one rounding of x and at most three of alpha y."""
@@ -152,8 +155,39 @@ def product_over(
     return Deviation(entries, result.length)
 
 
+def vector_norm(
+    precision: Precision,
+    self: Known,
+    ord: float,
+    dim: Sequence[int] | None,
+    keepdim: bool,
+    dtype: object = None,
+) -> Deviation:
+    """sqrt(sum x^2) in any order, scaled or not, of what changes by |x' - x| at most.
+
+    With s = sum x^2 the computed sum is (1 + g) s + e, of which the root is within g sqrt(s) +
+    sqrt(|e|) of sqrt(s): e is what of squares and sums is flushed.
+    """
+    moves.kept(precision, self, dtype=dtype)
+    axes = tuple(dim) if dim else tuple(range(len(self.shape)))
+    if ord != 2 or not axes:
+        raise Declined("is no norm of order 2 over axes")
+    terms = math.prod(self.shape[axis] for axis in axes)
+
+    def lengths(sizes: Tensor) -> Tensor:
+        squares = _summed(product_up(sizes, sizes), axes, keepdim, terms)
+        precision.require_range(squares)
+        return sqrt_up(squares)
+
+    changed = Deviation.within(lengths(self.deviation.entries), self.deviation.length)
+    relative = precision.gamma(terms + _OF_SCALES) + 2.0 * precision.of_library("sqrt")
+    lost = math.sqrt(terms * precision.absolute) * (1.0 + 1e-6) + precision.absolute
+    return changed.plus(rounded(lengths(self.size), relative, lost))
+
+
 #: By overload.
 RULES: Rules = {
+    "aten.linalg_vector_norm.default": vector_norm,
     "aten.add.Tensor": add,
     "aten.add.Scalar": add,
     "aten.sub.Tensor": subtract,

@@ -71,6 +71,7 @@ def rounding_radius(
     boxes = hull(region, graph)
     if boxes is None:
         raise NotCertified("rounding has no bound on everything, takes a bounded set")
+    walk = Walk(graph, precision)
     exact = _values(graph, region)
     inputs = {
         name: Known(side, Deviation.none(tuple(side.shape)), True)
@@ -78,7 +79,7 @@ def rounding_radius(
             (name, side.rearranged(lambda ends: ends[0])) for name, side in boxes.sides.items()
         )
     }
-    off = Walk(graph, precision).output(inputs, lambda name, by: widened(exact[name], by)).deviation
+    off = walk.output(inputs, lambda name, by: widened(exact[name], by)).deviation
     radius = float(_measured(off, norms))
     # False of NaN.
     if not radius < float("inf"):

@@ -163,7 +163,7 @@ def test_what_rounds_elsewhere_has_no_radius(name):
     make, shape = OPERATORS[name]
     graph = executed(exported(seeded(make), shape), {"x": shape})
     ball = Ball({"x": torch.zeros(shape, dtype=torch.float64)}, 0.1, "linf")
-    with pytest.raises(UnsupportedOperator):
+    with pytest.raises(UnsupportedOperator, match="no rule of rounding"):
         rounding_radius(graph, ball, Norms("l2", "l2"))
 
 

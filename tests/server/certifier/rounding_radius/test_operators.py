@@ -69,6 +69,8 @@ OPERATORS = {
     "as large": lambda x: _F.conv1d(x.view(1, 1, 6), _w(x).view(1, 1, 3), padding="same"),
     "shuffled": lambda x: 0.3 * _F.pixel_shuffle(x[:, :4].view(1, 4, 1, 1) * 0.7, 2),
     "at least": lambda x: torch.clamp_min(0.3 * x, 0.1) - torch.clamp_max(0.7 * x, 0.2),
+    "norm": lambda x: torch.linalg.vector_norm(0.7 * x.view(2, 3), dim=1, keepdim=True),
+    "norm of all": lambda x: torch.linalg.vector_norm(x).expand(2, 1),
     "addcmul": lambda x: torch.addcmul(x[:, :3], x[:, 3:], x[:, :3], value=0.3),
     "baddbmm": lambda x: torch.baddbmm(
         x.view(1, 2, 3), x.view(1, 2, 3), x[:, :3].expand(3, 3).unsqueeze(0), beta=0.3, alpha=1.7
