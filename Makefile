@@ -9,7 +9,7 @@ MODEL  ?=
 ZOO    := $(shell find models/certisolve_export models/certisolve_zoo -name '*.py')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve up up-local down models train baselines test test-numerics test-fleet test-service test-slow check format proto bench clean
+.PHONY: help setup serve up up-local down models train baselines test test-certifier test-zoo test-fleet test-service test-slow check format proto bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,11 +55,14 @@ baselines: $(VENV)/.serve  ## re-time every model beside its classical solver
 	@$(BIN)/python -m certisolve_zoo baselines $(MODEL)
 
 test: $(VENV)/.dev models/artifacts/.built .tools/redis-server  ## run the tests
-	@$(MAKE) --no-print-directory -j3 -k test-numerics test-fleet test-service
+	@$(MAKE) --no-print-directory -j3 -k test-certifier test-fleet test-service test-zoo
 
 # Side by side: what only computes, what mostly waits for processes that start and die, and the rest.
-test-numerics:
-	@OMP_NUM_THREADS=1 nice $(BIN)/python -m pytest tests/server/certifier tests/zoo
+test-certifier:
+	@OMP_NUM_THREADS=1 nice -n 3 $(BIN)/python -m pytest tests/server/certifier
+
+test-zoo:
+	@OMP_NUM_THREADS=1 nice -n 3 $(BIN)/python -m pytest tests/zoo
 
 test-fleet:
 	@PATH="$(CURDIR)/.tools:$$PATH" $(BIN)/python -m pytest tests/e2e
