@@ -31,6 +31,18 @@ def _with_parts(name: str, value: Argument, rank: int, places: int) -> Argument:
     return value
 
 
+def padded(node: Node, writer: Writer) -> None:
+    """Zeros around, none of them along the axis of parts."""
+    around, x = node.arguments["pad"], reference(node, "self")
+    value, mode = node.arguments.get("value"), node.arguments.get("mode", "constant")
+    if not isinstance(around, tuple) or value not in (None, 0) or mode != "constant":
+        writer.keep(node)
+        return
+    of_parts: Argument = (0, 0, *around)
+    zeros = "aten.constant_pad_nd.default"
+    writer.put(node.name, zeros, (*node.shape, 2), self=x, pad=of_parts, value=0)
+
+
 def part(index: int) -> Rewrite:
     """Real parts, 0, or imaginary ones, 1."""
 

@@ -68,6 +68,8 @@ _COMPLEX: Mapping[str, Rewrite] = MappingProxyType(
         "aten.imag.default": moves.part(1),
         "aten.view_as_real.default": moves.same,
         "aten.view_as_complex.default": moves.same,
+        "aten.constant_pad_nd.default": moves.padded,
+        "aten.pad.default": moves.padded,
         "aten.zeros.default": functional.zeros,
         "aten.full.default": functional.zeros,
     }
