@@ -8,7 +8,7 @@ definition (dropout, a causal mask), the operator stays, and is refused by its n
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -128,8 +128,10 @@ def _root_mean_square_norm(
     normalized_shape: list[int],
     weight: Tensor | None = None,
     eps: float | None = None,
-) -> Tensor:
+) -> Any:
     """X / sqrt(mean of squares + eps) w over the last axes."""
+    if eps is None and input.dtype not in (torch.float32, torch.float64):
+        return NotImplemented
     axes = list(range(-len(normalized_shape), 0))
     least = torch.finfo(input.dtype).eps if eps is None else eps
     scaled = input * torch.rsqrt((input * input).mean(axes, keepdim=True) + least)
@@ -146,9 +148,14 @@ def _instance_norm(
     momentum: float,
     eps: float,
     cudnn_enabled: bool,
-) -> Tensor:
-    """As a norm of groups of one channel, or with statistics that are given."""
+) -> Any:
+    """As a norm of groups of one channel, or with statistics that are given.
+
+    With both the operator writes into what is given, which its schema keeps to itself.
+    """
     del momentum, cudnn_enabled
+    if use_input_stats and running_mean is not None:
+        return NotImplemented
     if use_input_stats:
         return functional.group_norm(input, input.shape[1], weight, bias, eps)
     return functional.batch_norm(input, running_mean, running_var, weight, bias, False, 0.0, eps)
@@ -184,9 +191,8 @@ def _variance(
     axes = list(dim) if dim else list(range(self.ndim))
     centered = self - self.mean(axes, keepdim=True)
     count = math.prod(self.shape[axis] for axis in axes)
-    return (centered * centered).sum(axes, keepdim) / (
-        count - (1 if correction is None else correction)
-    )
+    left = torch.sym_max(0, count - (1 if correction is None else correction))  # type: ignore[no-untyped-call]
+    return (centered * centered).sum(axes, keepdim).div(left)
 
 
 def _variance_over(
@@ -205,12 +211,33 @@ def _deviation_over(
     return torch.sqrt(_variance_over(self, dim, unbiased, keepdim))
 
 
-_RECURRENT = cast(
-    Definitions,
-    get_decompositions(
+def _without_dropout(layers: Callable[..., Any]) -> Callable[..., Any]:
+    """Of recurrent layers, whose decomposition in torch forgets of dropout between them."""
+
+    def defined(
+        input: Tensor,
+        hx: Any,
+        params: list[Tensor],
+        has_biases: bool,
+        num_layers: int,
+        dropout: float,
+        train: bool,
+        *shape: bool,
+    ) -> Any:
+        if train and dropout:
+            return NotImplemented
+        return layers(input, hx, params, has_biases, num_layers, dropout, train, *shape)
+
+    return defined
+
+
+_RECURRENT = {
+    operator: _without_dropout(layers)
+    for operator, layers in get_decompositions(
         [_ATEN.gru.input, _ATEN.lstm.input, _ATEN.rnn_relu.input, _ATEN.rnn_tanh.input]
-    ),
-)
+    ).items()
+    if isinstance(operator, OpOverload)
+}
 
 #: Which round as the operators that they stand for.
 AS_EXECUTED: Definitions = MappingProxyType(

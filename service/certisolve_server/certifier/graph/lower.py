@@ -4,6 +4,7 @@ Every size is fixed: the program is run once on tensors without data, which give
 of each node and turns arithmetic on sizes into numbers.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram
 from torch.fx import Node as FxNode
+from torch.utils._pytree import tree_leaves
 
 from certisolve_server.certifier.arithmetic import Interval, NotABound
 from certisolve_server.certifier.errors import InvalidRequest, NotCertified, UnsupportedOperator
@@ -34,6 +36,7 @@ def lower(
     frozen: Mapping[str, Tensor],
     output: int = 0,
     definitions: Definitions = DEFINITIONS,
+    narrowest: torch.dtype | None = None,
 ) -> Graph:
     """The graph of one output of the program, its sizes fixed.
 
@@ -43,6 +46,7 @@ def lower(
         frozen: the inputs that do not vary, as they are; float64 values count as they are given.
         output: which output, counted from 0.
         definitions: of operators that are read as others.
+        narrowest: floats of fewer bits are refused; None for none.
 
     Raises:
         InvalidRequest: an input is missing, unknown, or has sizes that the program does not take.
@@ -55,11 +59,12 @@ def lower(
     _check_unmutated(program)
     stored = _stored_tensors(program)
     given = {**stored, **frozen}
-    walk = _Walk({}, [])
+    walk = _Walk({}, [], narrowest)
     with FakeTensorMode() as mode:
         for node in program.graph.nodes:
             if node.op == "placeholder":
                 walk.fakes[node] = _fake_input(node, mode, shapes, given)
+                _require_bits(node, walk)
             elif node.op == "call_function":
                 _lower_call(node, walk)
             elif node.op != "output":
@@ -79,6 +84,7 @@ class _Walk:
 
     fakes: dict[FxNode, Any]
     nodes: list[Node]
+    narrowest: torch.dtype | None
 
 
 def _check_inputs(
@@ -196,6 +202,7 @@ def _lower_call(node: FxNode, walk: _Walk) -> None:
         return
     fake = _propagate(node, operator, walk.fakes)
     walk.fakes[node] = fake
+    _require_bits(node, walk)
     first = fake[0] if isinstance(fake, list | tuple) and fake else fake
     if not isinstance(first, Tensor):
         return  # arithmetic on sizes: by now a number
@@ -203,6 +210,22 @@ def _lower_call(node: FxNode, walk: _Walk) -> None:
     shape = tuple(int(size) for size in first.shape)
     name = operator if isinstance(node.target, OpOverload) else _python_name(node)
     walk.nodes.append(Node(node.name, name, arguments, shape, kind_of(first.dtype)))
+
+
+def _require_bits(node: FxNode, walk: _Walk) -> None:
+    if walk.narrowest is None:
+        return
+    for each in tree_leaves(walk.fakes[node]):
+        if isinstance(each, Tensor) and _bytes(each.dtype) < walk.narrowest.itemsize:
+            reason = f"is of {each.dtype}, whose rounding is not counted"
+            raise UnsupportedOperator(str(node.target), node.name, reason)
+
+
+def _bytes(dtype: torch.dtype) -> float:
+    """Of one float, a part of a complex number among them."""
+    if dtype.is_complex:
+        return dtype.itemsize / 2
+    return dtype.itemsize if dtype.is_floating_point else math.inf
 
 
 def _propagate(node: FxNode, operator: str, fakes: Mapping[FxNode, Any]) -> Any:

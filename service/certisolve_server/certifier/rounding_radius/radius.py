@@ -45,11 +45,11 @@ def executed(
 ) -> Graph:
     """The graph of what a program computes, with what it computes of its constants left to it.
 
-    Arguments and errors as of `prepare`; the frozen inputs are those that the program is given, in
-    its type.
+    Arguments and errors as of `prepare`, and of narrower floats than float32; the frozen inputs are
+    those that the program is given, in its type.
     """
     require_ieee_threads()
-    graph = lower(program, shapes, frozen or {}, output, AS_EXECUTED)
+    graph = lower(program, shapes, frozen or {}, output, AS_EXECUTED, FLOAT32.dtype)
     return recognise_splines(fold(graph, _held))
 
 

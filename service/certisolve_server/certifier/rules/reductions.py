@@ -78,7 +78,8 @@ def vector_norm(
     is_away = norm.lower > 0
     one = Interval.exact(torch.ones((), dtype=torch.float64))
     ball = one.hull(-one)
-    gradient = where(is_away, (x / where(is_away, norm, one)).intersection(ball), ball)
+    share = where(is_away, x, one * 0.0) / where(is_away, norm, one)
+    gradient = where(is_away, share.intersection(ball), ball)
     value = norm if keepdim else norm.rearranged(lambda ends: ends.squeeze(axes))
     blocks = {
         name: total(block * per_entry(gradient), axes, keepdim)

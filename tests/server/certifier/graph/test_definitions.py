@@ -8,8 +8,10 @@ from torch import nn
 from torch.nn import functional
 
 from all_bounds import assert_sound
-from certisolve_server.certifier.errors import UnsupportedOperator
+from certisolve_server.certifier.domain import box
+from certisolve_server.certifier.errors import NotCertified, UnsupportedOperator
 from certisolve_server.certifier.graph.definitions import DEFINITIONS
+from certisolve_server.certifier.methods.mean_value import enclose
 from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.prepare import prepare
 from certisolve_server.certifier.problem import Problem
@@ -156,6 +158,49 @@ def test_what_is_not_of_a_definition_is_refused_by_its_name(how):
 
     with pytest.raises(UnsupportedOperator, match=r"aten\.scaled_dot_product_attention"):
         prepare(exported(Applied(attend), (1, 6)), {"x": (1, 6)})
+
+
+def drops(x):
+    given = [torch.ones(2, 6), torch.ones(2, 2), torch.ones(2), torch.ones(2)]
+    further = [torch.ones(2, 2), torch.ones(2, 2), torch.ones(2), torch.ones(2)]
+    state = torch.zeros(2, 1, 2)
+    return torch.rnn_tanh(x[None], state, [*given, *further], True, 2, 0.5, True, False, True)[0]
+
+
+def remembers(x):
+    mean, spread = torch.zeros(2), torch.ones(2)
+    y = functional.instance_norm(x.view(1, 2, 3), mean, spread, use_input_stats=True)
+    return y * mean[:, None]
+
+
+@pytest.mark.parametrize(
+    ("operator", "function"),
+    [
+        ("rnn_tanh", drops),
+        ("instance_norm", remembers),
+        ("rms_norm", lambda x: functional.rms_norm(x.half(), (6,)).float()),
+    ],
+)
+def test_what_torch_does_beside_a_definition_is_refused(operator, function):
+    with pytest.raises(UnsupportedOperator, match=operator):
+        prepare(exported(Applied(function), (1, 6)), {"x": (1, 6)})
+
+
+def test_a_variance_of_too_few_numbers_is_refused():
+    program = exported(Applied(lambda x: torch.var(x, 1, correction=7)), (1, 6))
+    graph = prepare(program, {"x": (1, 6)})
+    x = torch.linspace(0, 1, 6, dtype=torch.float64)[None]
+    with pytest.raises(NotCertified, match="divisors may be 0"):
+        enclose(graph, box(graph, {"x": x}, {"x": x}))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: x * torch.full((6,), 0.1).half().float(), lambda x: (1.1 * x.bfloat16()).float()],
+)
+def test_rounding_of_fewer_bits_is_refused(function):
+    with pytest.raises(UnsupportedOperator, match="whose rounding is not counted"):
+        executed(exported(Applied(function), (1, 6)), {"x": (1, 6)})
 
 
 @pytest.mark.parametrize("name", ["attention", "lstm", "root mean square", "bilinear"])
