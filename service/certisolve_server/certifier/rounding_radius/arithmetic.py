@@ -14,7 +14,6 @@ from certisolve_server.certifier.arithmetic.rounding import product_up, sqrt_up,
 from certisolve_server.certifier.errors import NotCertified
 from certisolve_server.certifier.rules import Declined
 
-from . import moves
 from .deviation import Deviation, Known, euclidean, largest, number, rounded
 from .precision import Precision
 from .rule import Operand, Rules
@@ -94,7 +93,7 @@ def sum_over(
     dtype: object = None,
 ) -> Deviation:
     """The sum over axes, in any order."""
-    moves.kept(precision, self, dtype=dtype)
+    del dtype
     axes = tuple(dim) if dim else tuple(range(len(self.shape)))
     if not axes:
         return self.deviation
@@ -126,7 +125,7 @@ def product_over(
     precision: Precision, self: Known, dim: int, keepdim: bool, dtype: object = None
 ) -> Deviation:
     """The product along an axis, in any order: what underflows is multiplied by all others."""
-    moves.kept(precision, self, dtype=dtype)
+    del dtype
     terms = self.shape[dim]
     if terms == 0:
         raise Declined("multiplies nothing")
@@ -168,7 +167,7 @@ def vector_norm(
     With s = sum x^2 the computed sum is (1 + g) s + e, of which the root is within g sqrt(s) +
     sqrt(|e|) of sqrt(s): e is what of squares and sums is flushed.
     """
-    moves.kept(precision, self, dtype=dtype)
+    del dtype
     axes = tuple(dim) if dim else tuple(range(len(self.shape)))
     if ord != 2 or not axes:
         raise Declined("is no norm of order 2 over axes")

@@ -10,7 +10,7 @@ from certisolve_server.certifier.arithmetic.rounding import product_up, sqrt_up
 from certisolve_server.certifier.functions import find
 from certisolve_server.certifier.rules import Declined
 
-from . import arithmetic, convolutions, functions, moves, products
+from . import arithmetic, convolutions, functions, products
 from .deviation import Deviation, Known, largest, number, rounded
 from .precision import Precision
 from .rule import Operand, Rule, Rules
@@ -37,7 +37,7 @@ def add_batched_product(
 
 def cumulative_sum(precision: Precision, self: Known, dim: int, dtype: object) -> Deviation:
     """The sums of all up to each one along an axis, which are sums of n^2 / 2 terms together."""
-    moves.kept(precision, self, dtype=dtype)
+    del dtype
     n = self.shape[dim]
     sums, sizes = (enlarged(each.cumsum(dim), n) for each in (self.deviation.entries, self.size))
     precision.require_range(sizes)

@@ -16,7 +16,7 @@ from certisolve_server.certifier.arithmetic.rounding import product_up, sqrt_up,
 from certisolve_server.certifier.arithmetic.sums import sum_of_sizes
 from certisolve_server.certifier.rules import Declined
 
-from . import arithmetic, moves
+from . import arithmetic
 from .deviation import Deviation, Known, euclidean, number, rounded
 from .precision import Precision
 from .rule import Operand, Rules
@@ -29,7 +29,7 @@ def softmax(precision: Precision, self: Known, dim: int, dtype: object) -> Devia
     Its Jacobian diag(y) - y y^T is positive semidefinite with row sums of sizes
     2 y_i (1 - y_i) <= 1/2, so |dy|_2 <= |dx|_2 / 2 and |dy_i| <= max |dx| / 2.
     """
-    moves.kept(precision, self, dtype=dtype)
+    del dtype
     shares = value_by_rule("aten.softmax.int", self, dim=dim, dtype=None).magnitude
     off = self.deviation.entries
     mixed = sum_of_sizes(product_up(shares, off), dim).unsqueeze(dim)
@@ -57,7 +57,7 @@ def log_sum_exp(precision: Precision, self: Known, dim: Sequence[int], keepdim: 
 
 def log_softmax(precision: Precision, self: Known, dim: int, dtype: object) -> Deviation:
     """X - m - log sum_j e^-t_j, in any order; its Jacobian is I - 1 y^T."""
-    moves.kept(precision, self, dtype=dtype)
+    del dtype
     off = self.deviation.entries
     grown = sum_up(number(1.0), sqrt_up(number(float(self.shape[dim]))))
     changed = Deviation.within(

@@ -9,6 +9,7 @@ With delta of it, and L a bound for the map on reals, the program g has for all 
 whose numbers are floats |g(x) - g(y)| <= L |x - y| + 2 delta.
 """
 
+import contextlib
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -26,10 +27,9 @@ from certisolve_server.certifier.graph.fold import fold
 from certisolve_server.certifier.graph.lower import lower
 from certisolve_server.certifier.graph.node import Constant, Graph, Node
 from certisolve_server.certifier.graph.splines import recognise_splines
-from certisolve_server.certifier.interpreter import evaluate_exactly, interpret
+from certisolve_server.certifier.interpreter import evaluate_exactly, values_along
 from certisolve_server.certifier.norms import Norms
 from certisolve_server.certifier.region import Region, hull, length
-from certisolve_server.certifier.rules import Abstraction
 
 from .around import Surveyor
 from .deviation import Deviation, Known, largest, widened
@@ -97,18 +97,12 @@ def _held(node: Node, constants: Mapping[str, Constant]) -> Interval | None:
 
 def _values(graph: Graph, region: Region) -> Mapping[str, Interval]:
     """Enclosures of each node on the region, by two ways, of which either may fail."""
-    found: dict[str, Interval] = {}
+    found: Mapping[str, Interval] = {}
     boxes = hull(region, graph)
-
-    def observe(name: str, abstraction: Abstraction) -> Abstraction:
-        found[name] = abstraction.value.rearranged(lambda ends: ends[0])
-        return abstraction
-
-    try:
-        if boxes is not None:
-            interpret(graph, values(boxes), observe)
-    except NotCertified:
-        found.clear()
+    if boxes is not None:
+        with contextlib.suppress(NotCertified):
+            on_boxes = values_along(graph, values(boxes))
+            found = {name: side.rearranged(lambda ends: ends[0]) for name, side in on_boxes.items()}
     try:
         around = Surveyor(graph).on_region(region).values
     except NotCertified:

@@ -194,15 +194,6 @@ def test_a_variance_of_too_few_numbers_is_refused():
         enclose(graph, box(graph, {"x": x}, {"x": x}))
 
 
-@pytest.mark.parametrize(
-    "function",
-    [lambda x: x * torch.full((6,), 0.1).half().float(), lambda x: (1.1 * x.bfloat16()).float()],
-)
-def test_rounding_of_fewer_bits_is_refused(function):
-    with pytest.raises(UnsupportedOperator, match="whose rounding is not counted"):
-        executed(exported(Applied(function), (1, 6)), {"x": (1, 6)})
-
-
 @pytest.mark.parametrize("name", ["attention", "lstm", "root mean square", "bilinear"])
 def test_what_rounds_elsewhere_has_no_radius(name):
     make, shape = OPERATORS[name]

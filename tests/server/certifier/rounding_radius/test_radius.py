@@ -167,9 +167,18 @@ def test_a_divisor_that_may_round_to_zero_is_not_certified():
         refusal(lambda x: 1.0 / (x - 0.4))()
 
 
-def test_narrow_types_are_refused_by_name():
-    with pytest.raises(UnsupportedOperator, match="float16"):
-        refusal(lambda x: x.half().float())()
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.half().float(),
+        lambda x: (1.1 * x.bfloat16()).float(),
+        lambda x: x * torch.full((4,), 0.1).half().float(),
+        lambda x: x.sum(1, dtype=torch.float16).float(),
+    ],
+)
+def test_narrow_types_are_refused_by_name(function):
+    with pytest.raises(UnsupportedOperator, match="float16, whose rounding is not counted"):
+        refusal(function)()
 
 
 def test_operators_without_a_rule_are_refused_by_name():
